@@ -1,0 +1,18 @@
+//! dae: a transparent proxy and DNS forwarder for home routers.
+//!
+//! `docs/architecture.md` has the map and the three journeys: a packet, a DNS query, a
+//! change of settings. Modules marked with `*` there touch sockets, the clock, files or
+//! the kernel; the others are pure and take time and bytes as arguments.
+
+pub mod config;
+pub mod control;
+pub mod daemon;
+pub mod dns;
+pub mod error;
+pub mod flow;
+pub mod kernel;
+pub mod net;
+pub mod outbound;
+pub mod rules;
+
+pub use error::{Error, Result};

@@ -1,0 +1,3 @@
+//! The `dae` command.
+
+fn main() {}
