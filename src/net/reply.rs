@@ -249,3 +249,52 @@ impl Checksum {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// RFC 768 and RFC 1071 word by word, over the whole datagram with its checksum.
+    fn verify(from: SocketAddr, to: SocketAddr, header: [u8; 8], payload: &[u8]) -> u16 {
+        let octets = |ip: IpAddr| match ip {
+            IpAddr::V4(v4) => v4.octets().to_vec(),
+            IpAddr::V6(v6) => v6.octets().to_vec(),
+        };
+        let mut bytes = [octets(from.ip()), octets(to.ip())].concat();
+        bytes.extend([0, 17, header[4], header[5]]);
+        bytes.extend(header);
+        bytes.extend(payload);
+        bytes.push(0);
+        bytes.chunks_exact(2).fold(0, |sum: u16, pair| {
+            let (sum, carry) = sum.overflowing_add(u16::from_be_bytes([pair[0], pair[1]]));
+            sum + u16::from(carry)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn checksums_are_those_of_the_rfc(
+            (from, to) in prop_oneof![
+                any::<([u8; 4], [u8; 4])>().prop_map(|(a, b)| (IpAddr::from(a), IpAddr::from(b))),
+                any::<([u8; 16], [u8; 16])>().prop_map(|(a, b)| (IpAddr::from(a), IpAddr::from(b))),
+            ],
+            ports: (u16, u16),
+            payload in proptest::collection::vec(any::<u8>(), 0..600),
+        ) {
+            let (from, to) = (SocketAddr::new(from, ports.0), SocketAddr::new(to, ports.1));
+            let header = udp_header(from, to, &payload);
+            prop_assert_eq!(verify(from, to, header, &payload), 0xffff);
+            prop_assert_eq!(usize::from(u16::from_be_bytes([header[4], header[5]])), 8 + payload.len());
+        }
+    }
+
+    #[test]
+    fn a_checksum_of_zero_is_sent_as_ffff() {
+        let to = SocketAddr::from(([0, 0, 0, 0], 0));
+        // 17 + length 10 twice + the payload make 0xffff, whose complement is 0.
+        let payload = (0xffffu16 - 17 - 10 - 10).to_be_bytes();
+        assert_eq!(udp_header(to, to, &payload)[6..8], [0xff, 0xff]);
+    }
+}
