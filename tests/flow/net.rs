@@ -189,10 +189,7 @@ fn a_batch_keeps_order_and_destinations_and_notices_long_datagrams() {
         let mut batch = Batch::new(32, 100);
         let mut seen = Vec::new();
         let mut sizes = Vec::new();
-        loop {
-            let Ok(datagrams) = batch.try_recv(&listener) else {
-                break;
-            };
+        while let Ok(datagrams) = batch.try_recv(&listener) {
             let before = seen.len();
             for datagram in datagrams {
                 assert_eq!((datagram.from, datagram.to), (from, to));
