@@ -22,11 +22,8 @@ impl Namespace {
     pub fn new() -> Self {
         thread::spawn(|| {
             // SAFETY: no memory is involved; only this thread changes its namespace.
-            assert_eq!(
-                unsafe { libc::unshare(libc::CLONE_NEWNET) },
-                0,
-                "needs root"
-            );
+            let result = unsafe { libc::unshare(libc::CLONE_NEWNET) };
+            assert_eq!(result, 0, "needs root");
             let file = File::open("/proc/thread-self/ns/net").unwrap();
             let namespace = Self { file };
             namespace.shell("ip link set lo up");
@@ -44,10 +41,8 @@ impl Namespace {
         let file = self.file.try_clone().unwrap();
         thread::spawn(move || {
             // SAFETY: as in `new`.
-            assert_eq!(
-                unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) },
-                0
-            );
+            let result = unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) };
+            assert_eq!(result, 0);
             work()
         })
     }

@@ -98,12 +98,19 @@ fn replies_keep_the_interface_of_link_local_addresses() {
         replier
             .send("[2001:db8::53]:53".parse().unwrap(), from, b"from afar")
             .unwrap();
+        replier
+            .send(local(1, 53, 0), from, b"of no interface")
+            .unwrap();
     });
     let mut buffer = [0; 64];
     assert_eq!(socket.recv_from(&mut buffer).unwrap(), (6, asked));
     assert_eq!(
         socket.recv_from(&mut buffer).unwrap().1,
         "[2001:db8::53]:53".parse().unwrap()
+    );
+    assert_eq!(
+        socket.recv_from(&mut buffer).unwrap(),
+        (15, local(1, 53, c0))
     );
 }
 
