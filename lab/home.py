@@ -125,5 +125,4 @@ def _build_internet():
 
 
 def _address(namespace, device, family, address):
-    nodad = ("nodad",) if family == 6 else ()
-    net.run(namespace, "ip", "address", "add", f"{address}/{_LENGTH[family]}", "dev", device, *nodad)
+    net.run(namespace, "ip", "address", "add", f"{address}/{_LENGTH[family]}", "dev", device)

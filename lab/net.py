@@ -109,16 +109,19 @@ def listener(namespace, kind, address, port):
 
 def add_namespace(undo, name):
     """A new namespace with its loopback up."""
-    command("ip", "netns", "add", name)
-    undo.add(f"namespace {name}", lambda: command("ip", "netns", "del", name))
+    run_here("ip", "netns", "add", name)
+    undo.add(f"namespace {name}", lambda: run_here("ip", "netns", "del", name))
     run(name, "ip", "link", "set", "lo", "up")
+    # Addresses are good at once: nobody else is here to hold one.
+    run(name, "sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0")
 
 
-def command(*argv):
-    """Runs a command where we are."""
+def run_here(*argv):
+    """Runs a command in the namespace we were started in; returns its standard output."""
     done = subprocess.run(argv, text=True, capture_output=True)
     if done.returncode != 0:
         raise LabError(f"{' '.join(argv)}: {done.stderr.strip()}")
+    return done.stdout
 
 
 def veth(left, left_device, right, right_device):
@@ -209,11 +212,10 @@ def clean(namespaces):
         if not os.path.exists(f"{NETNS_DIR}/{name}"):
             continue
         print(f"lab: removing the namespace {name} of a dead run", file=sys.stderr)
-        pids = subprocess.run(["ip", "netns", "pids", name], text=True, capture_output=True).stdout
-        for pid in pids.split():
+        for pid in run_here("ip", "netns", "pids", name).split():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGKILL)
-        command("ip", "netns", "del", name)
+        run_here("ip", "netns", "del", name)
     for folder in glob.glob(f"{TEMP_PREFIX}*"):
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -43,6 +43,7 @@ class Web:
     """GET / answers {"caller": address, "port": port}; GET /big sends 100 MB."""
 
     def __init__(self, undo, folder):
+        self.downloaders = []  # whom /big was sent to
         self._path = os.path.join(folder, "big")
         self.digest = self._make_big()
         for family in home.FAMILIES:
@@ -67,6 +68,7 @@ class Web:
         while request.readline().strip():
             pass
         if len(words) > 1 and words[1] == b"/big":
+            self.downloaders.append(caller[0])
             connection.sendall(_head(BIG_BYTES))
             with open(self._path, "rb") as big:
                 connection.sendfile(big)
@@ -86,7 +88,8 @@ class Banner:
     def __init__(self, undo, namespace, address, port):
         self.callers = []
         listening = net.listener(namespace, socket.SOCK_STREAM, address, port)
-        undo.add("banner server", listening.close)
+        self.close = listening.close
+        undo.add("banner server", self.close)
         in_background(accept_forever, listening, self._serve)
 
     def _serve(self, connection, caller):
@@ -100,6 +103,8 @@ class Echo:
     def __init__(self, undo):
         self.seen = []
         self.sockets = {}
+        self.swap = False  # broken on purpose: every second datagram overtakes the one before it
+        self._held = None
         self._selector = selectors.DefaultSelector()
         for family in home.FAMILIES:
             for number in home.SERVERS:
@@ -119,8 +124,16 @@ class Echo:
             try:
                 for key, _ in self._selector.select():
                     data, caller = key.fileobj.recvfrom(2048)
-                    self.seen.append((caller[0], caller[1], data))
-                    key.fileobj.sendto(f"{caller[0]} {caller[1]} ".encode() + data, caller)
+                    self._answer(key.fileobj, data, caller)
             except (OSError, ValueError):
                 if all(opened.fileno() < 0 for opened in self.sockets.values()):
                     return
+
+    def _answer(self, opened, data, caller):
+        if self.swap and self._held is None:
+            self._held = (data, caller)
+            return
+        for each, to in filter(None, ((data, caller), self._held)):
+            self.seen.append((to[0], to[1], each))
+            opened.sendto(f"{to[0]} {to[1]} ".encode() + each, to)
+        self._held = None
