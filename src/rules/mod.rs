@@ -4,6 +4,7 @@
 //! [`image`] compiles the rules to the exact bytes of the BPF maps (one bit vector per
 //! value class and dimension, Lakshman & Stiliadis 1998) and evaluates those.
 
+pub mod bits;
 pub mod domain;
 pub mod flow;
 pub mod image;
@@ -13,6 +14,7 @@ pub mod net;
 pub mod port;
 pub mod rule;
 
+pub use bits::Bits;
 pub use flow::{Family, Flow, Mac, Proto};
 pub use rule::{Action, Rule, Selector, Verdict};
 
