@@ -84,10 +84,12 @@ pub struct Trace {
 
 /// Understands the arguments behind the program's name.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli> {
-    Words::default().read(lexopt::Parser::from_args(args)).map_err(|error| match error {
-        lexopt::Error::Custom(words) => Error::Usage(words.to_string()),
-        other => Error::Usage(other.to_string()),
-    })
+    Words::default()
+        .read(lexopt::Parser::from_args(args))
+        .map_err(|error| match error {
+            lexopt::Error::Custom(words) => Error::Usage(words.to_string()),
+            other => Error::Usage(other.to_string()),
+        })
 }
 
 /// Everything said on the command line, before it is known to make sense.
@@ -150,7 +152,10 @@ impl Words {
             || self.dscp.is_some();
         let misplaced = [
             (self.json && names != ["status"], "--json goes with status"),
-            (self.markdown && names != ["help", "config"], "--markdown goes with help config"),
+            (
+                self.markdown && names != ["help", "config"],
+                "--markdown goes with help config",
+            ),
             (for_trace && !is_trace, "options of a flow go with trace"),
         ];
         if let Some((_, words)) = misplaced.iter().find(|(misplaced, _)| *misplaced) {
@@ -167,7 +172,9 @@ impl Words {
                 Command::Trace(Box::new(trace))
             }
             ["trace", ..] => return Err("trace wants a source and a destination address".into()),
-            ["help", "config"] => Command::HelpConfig { markdown: self.markdown },
+            ["help", "config"] => Command::HelpConfig {
+                markdown: self.markdown,
+            },
             ["help"] => Command::Help,
             [] => return Err("what should be done?".into()),
             [first, ..] => return Err(format!("'{first}' is not a command here").into()),
@@ -189,7 +196,11 @@ impl Words {
             src_mac: self.mac,
             interface: None,
         };
-        Ok(Trace { flow, interface: self.interface.clone(), domains: self.domains.clone() })
+        Ok(Trace {
+            flow,
+            interface: self.interface.clone(),
+            domains: self.domains.clone(),
+        })
     }
 }
 
@@ -206,7 +217,8 @@ fn endpoint(text: &str) -> Result<Endpoint, lexopt::Error> {
 }
 
 fn mac(text: &str) -> Result<Mac, lexopt::Error> {
-    crate::rules::flow::parse_mac(text).map_err(|error| error.to_string().into())
+    text.parse()
+        .map_err(|error: crate::rules::flow::FlowWordError| error.to_string().into())
 }
 
 #[cfg(test)]
@@ -223,8 +235,14 @@ mod tests {
         assert_eq!(cli.command, Command::Run);
         assert_eq!(cli.config, PathBuf::from(CONFIG));
         let cli = words("check -c /tmp/x --run-dir /tmp/r").unwrap();
-        assert_eq!((cli.config, cli.run_dir), ("/tmp/x".into(), "/tmp/r".into()));
-        assert_eq!(words("status --json").unwrap().command, Command::Status { json: true });
+        assert_eq!(
+            (cli.config, cli.run_dir),
+            ("/tmp/x".into(), "/tmp/r".into())
+        );
+        assert_eq!(
+            words("status --json").unwrap().command,
+            Command::Status { json: true }
+        );
         assert_eq!(
             words("help config --markdown").unwrap().command,
             Command::HelpConfig { markdown: true }
@@ -239,10 +257,15 @@ mod tests {
             "trace fd77::2 [2001:db8::1]:53 --proto udp --domain a.example --domain b.example \
              --mac 00:11:22:33:44:55 --interface lan --dscp 46",
         );
-        let Command::Trace(trace) = cli.unwrap().command else { panic!("not a trace") };
+        let Command::Trace(trace) = cli.unwrap().command else {
+            panic!("not a trace")
+        };
         assert_eq!(trace.flow.dst_port, 53);
         assert_eq!(trace.flow.proto, Proto::Udp);
-        assert_eq!(trace.flow.src_mac, Some([0, 0x11, 0x22, 0x33, 0x44, 0x55]));
+        assert_eq!(
+            trace.flow.src_mac,
+            Some(Mac([0, 0x11, 0x22, 0x33, 0x44, 0x55]))
+        );
         assert_eq!(trace.domains, ["a.example", "b.example"]);
         assert_eq!(trace.interface.as_deref(), Some("lan"));
     }
