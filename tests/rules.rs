@@ -1,5 +1,7 @@
 //! The compiled tables decide as the rules say, on random rules and flows.
 
+#![allow(clippy::expect_used, reason = "a test that cannot go on should panic")]
+
 #[path = "common/rules.rs"]
 mod common;
 

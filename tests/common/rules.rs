@@ -15,6 +15,8 @@
 //! values and one flow. Addresses are unicast and ports may be 0 or 53: the packet's other
 //! fates (DNS, fragments, local addresses) are not the business of rules.
 
+#![allow(clippy::expect_used, reason = "a test that cannot go on should panic")]
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
