@@ -374,7 +374,7 @@ fn check(
         *users.entry(*place).or_insert(0) += 1;
     }
     prop_assert_eq!(table.slots.users(), users);
-    prop_assert_eq!(table.due.is_some(), table.len() > 0);
+    prop_assert_eq!(table.due.is_none(), table.is_empty());
     Ok(())
 }
 
