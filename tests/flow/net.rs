@@ -243,7 +243,7 @@ fn every_socket_carries_our_mark() {
         let marks = block_on(async {
             let tcp = listen::transparent_tcp(ip("127.0.0.1")).unwrap();
             let to = tcp.local_addr().unwrap();
-            let dialled = dial::tcp(to, WAIT).await.unwrap();
+            let dialled = dial::tcp(to).await.unwrap();
             let (accepted, _) = tcp.accept().or_else(|_| tcp.accept()).unwrap();
             [
                 SockRef::from(&dialled).mark(),
@@ -264,7 +264,7 @@ fn every_socket_carries_our_mark() {
 fn a_dial_ends_with_the_reason_or_at_its_limit() {
     Namespace::new().run(|| {
         block_on(async {
-            let refused = dial::tcp("127.0.0.1:1".parse().unwrap(), WAIT)
+            let refused = dial::tcp("127.0.0.1:1".parse().unwrap())
                 .await
                 .unwrap_err();
             assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
@@ -276,11 +276,11 @@ fn a_dial_ends_with_the_reason_or_at_its_limit() {
                 .unwrap();
             socket.listen(0).unwrap();
             let to = socket.local_addr().unwrap().as_socket().unwrap();
-            let _first = dial::tcp(to, WAIT).await.unwrap();
+            let _first = dial::tcp(to).await.unwrap();
             let start = std::time::Instant::now();
             let mut last = Ok(());
             for _ in 0..2 {
-                last = dial::tcp(to, Duration::from_millis(300)).await.map(drop);
+                last = dial::within(Duration::from_millis(300), dial::tcp(to)).await.map(drop);
             }
             assert_eq!(last.unwrap_err().kind(), io::ErrorKind::TimedOut);
             assert!(start.elapsed() < Duration::from_secs(2));
