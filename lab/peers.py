@@ -1,0 +1,122 @@
+"""The real programs of the lab: dnsmasq, unbound and two SOCKS5 servers (dante). Starts them."""
+
+import crypt
+import os
+
+from lab import home, net
+
+LOGIN_USER, LOGIN_PASSWORD = "lab", "secret"
+
+_ZONE = {
+    "plain.example": home.PLAIN,
+    "proxied.example": home.BY_NAME,
+    "direct.example": home.DIRECT_BY_NAME,
+    "cached.example": home.PLAIN,
+    "lossy.example": home.PLAIN,
+    "ads.example": home.PLAIN,
+    "asis.example": home.PLAIN,
+    "marked.example": home.MARKED,
+}
+BIG_TEXTS = 20  # records of big.example TXT: some 4 kB, too much for a datagram
+
+
+def start_all(undo, folder):
+    """Starts every peer and waits until each of them listens."""
+    start_unbound(undo, folder)
+    start_dnsmasq(undo, folder)
+    start_dante(undo, folder, home.SOCKS_PORT, "none")
+    start_dante(undo, folder, home.SOCKS_LOGIN_PORT, "username", _with_own_users(folder))
+
+
+def write(folder, name, text):
+    """A file of the lab; its path."""
+    path = os.path.join(folder, name)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+    return path
+
+
+def start_unbound(undo, folder):
+    """Knows the zone example., and asks nobody else."""
+    data = []
+    for name, number in _ZONE.items():
+        data.append(f"{name}. 300 A {home.srv(4, number)}")
+        data.append(f"{name}. 300 AAAA {home.srv(6, number)}")
+    for at in range(BIG_TEXTS):
+        text = f"{at:03d}" + "x" * 200
+        data.append(f"big.example. 300 TXT {text}")
+    lines = "\n".join(f"  local-data: '{line}'" for line in data)
+    config = write(folder, "unbound.conf", f"""server:
+  interface: 127.0.0.1@{home.UNBOUND_PORT}
+  access-control: 127.0.0.0/8 allow
+  do-daemonize: no
+  username: ""
+  chroot: ""
+  directory: "{folder}"
+  pidfile: ""
+  use-syslog: no
+  module-config: "iterator"
+  num-threads: 1
+  local-zone: "example." static
+  local-data: "example. 300 SOA ns.example. admin.example. 1 3600 600 86400 60"
+{lines}
+remote-control:
+  control-enable: no
+""")
+    net.start(undo, home.INTERNET, ["unbound", "-d", "-c", config],
+              os.path.join(folder, "unbound.log"),
+              lambda: net.bound(home.INTERNET, home.UNBOUND_PORT))
+
+
+def start_dnsmasq(undo, folder):
+    """On the router, port 53 of every address; knows nas.lan, asks the provider's resolver."""
+    # user=root: it must read files in our folder after dropping its rights.
+    config = write(folder, "dnsmasq.conf", f"""no-resolv
+no-hosts
+user=root
+server={home.wan(4, home.ISP_RESOLVER)}
+domain=lan
+local=/lan/
+host-record=nas.lan,{home.lan(4, home.NAS)},{home.lan(6, home.NAS)}
+""")
+    net.start(undo, home.ROUTER, ["dnsmasq", "--keep-in-foreground", f"--conf-file={config}",
+                                  "--pid-file"],
+              os.path.join(folder, "dnsmasq.log"), lambda: net.bound(home.ROUTER, 53, "u"))
+
+
+def start_dante(undo, folder, port, method, wrapper=()):
+    """A SOCKS5 server with UDP ASSOCIATE; servers see it as SOCKS_OUT in both families.
+
+    `udp.connectdst: no` is what makes its UDP relay endpoint-independent (full cone).
+    """
+    config = write(folder, f"danted-{port}.conf", f"""logoutput: stderr
+internal: {home.srv(4, home.SOCKS)} port = {port}
+internal: {home.srv(6, home.SOCKS)} port = {port}
+external: {home.srv(4, home.SOCKS_OUT)}
+external: {home.srv(6, home.SOCKS_OUT)}
+external.rotation: none
+udp.connectdst: no
+clientmethod: none
+socksmethod: {method}
+user.privileged: root
+user.unprivileged: nobody
+client pass {{ from: 0/0 to: 0/0 }}
+socks pass {{ from: 0/0 to: 0/0
+  command: bind connect udpassociate bindreply udpreply }}
+""")
+    net.start(undo, home.INTERNET, ["danted", "-p", os.path.join(folder, f"danted-{port}.pid"),
+                                    "-f", config],
+              os.path.join(folder, f"danted-{port}.log"),
+              lambda: net.bound(home.INTERNET, port), wrapper)
+
+
+def _with_own_users(folder):
+    """dante asks the system's user database: give it a view with one more user."""
+    with open("/etc/passwd", encoding="utf-8") as real:
+        users = write(folder, "passwd", real.read() + f"{LOGIN_USER}:x:54321:54321::/:/bin/false\n")
+    hashed = crypt.crypt(LOGIN_PASSWORD, crypt.METHOD_SHA512)
+    shadow = write(folder, "shadow", f"{LOGIN_USER}:{hashed}:1::::::\n")
+    os.chmod(shadow, 0o600)
+    script = (f"mount --bind {users} /etc/passwd && mount --bind {shadow} /etc/shadow "
+              '&& exec "$@"')
+    return ("unshare", "--mount", "sh", "-c", script, "sh")

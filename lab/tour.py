@@ -1,0 +1,79 @@
+"""The tour: every claim tried in order, a line each. Prints."""
+
+import collections
+import subprocess
+import sys
+import time
+
+from lab.client import NoAnswer
+from lab.net import LabError
+
+Claim = collections.namedtuple("Claim", "text check family")
+
+CLAIMS = []
+
+
+class Wrong(Exception):
+    """A claim is not true; the text says what should have been seen."""
+
+
+class Row:
+    """What a claim did and saw; filled in as it goes, so that a failure shows how far it came."""
+
+    def __init__(self):
+        self.did = ""
+        self.saw = ""
+
+    def want(self, holds, expected):
+        """Fails the claim unless `holds`."""
+        if not holds:
+            raise Wrong(f"expected {expected}")
+
+
+def claim(text, families=()):
+    """Registers a check, once per address family if it has families.
+
+    The check is called with the lab, a Row and, if so, the family; it raises if the claim is
+    not true.
+    """
+    def register(check):
+        for family in families or (None,):
+            full = f"{text}, IPv{family}" if family else text
+            CLAIMS.append(Claim(full, check, family))
+        return check
+
+    return register
+
+
+def run(lab, only=""):
+    """Tries every claim whose text contains `only`; the texts of those that failed."""
+    chosen = [each for each in CLAIMS if only in each.text]
+    width = max(len(each.text) for each in chosen)
+    failed = []
+    for each in chosen:
+        row, began = Row(), time.monotonic()
+        problem = _try(each, lab, row)
+        seconds = time.monotonic() - began
+        verdict = "FAIL" if problem else "PASS"
+        words = " -> ".join(filter(None, (row.did, row.saw, problem)))
+        print(f"{verdict}  {each.text:{width}}  {words}  [{seconds:.1f} s]", flush=True)
+        if problem:
+            failed.append(each.text)
+    print(f"\n{len(chosen) - len(failed)} of {len(chosen)} claims hold", flush=True)
+    if failed:
+        print("not true: " + "; ".join(failed), file=sys.stderr)
+    return failed
+
+
+def _try(each, lab, row):
+    """None if the claim holds, otherwise why not."""
+    arguments = (lab, row, each.family) if each.family else (lab, row)
+    try:
+        each.check(*arguments)
+    except (Wrong, NoAnswer, LabError) as error:
+        return str(error)
+    except subprocess.TimeoutExpired as error:
+        return f"no end of {error.cmd[0]} within {error.timeout} s"
+    except (OSError, ValueError, LookupError, StopIteration) as error:
+        return f"{type(error).__name__}: {error}"
+    return None
