@@ -7,9 +7,9 @@
 //! with it ([`super::batch`]).
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::OWN_MARK;
 use super::options::{prepare_stream, set_int};
@@ -62,6 +62,16 @@ pub fn plain_udp(addr: SocketAddr) -> io::Result<UdpSocket> {
     enlarge_receive(&socket)?;
     socket.bind(&addr.into())?;
     Ok(socket.into())
+}
+
+/// Accepts a connection without waiting. The stream does not block; its `local_addr()` is the
+/// original destination on a transparent listener.
+pub fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    // accept4 sets the flag in the same call; the standard library needs another.
+    let (socket, peer) =
+        SockRef::from(listener).accept4(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC)?;
+    let peer = peer.as_socket().ok_or(io::ErrorKind::InvalidData)?;
+    Ok((socket.into(), peer))
 }
 
 /// A marked socket of `ip`'s family, IPv6 without IPv4-mapped addresses.

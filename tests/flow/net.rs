@@ -264,9 +264,7 @@ fn every_socket_carries_our_mark() {
 fn a_dial_ends_with_the_reason_or_at_its_limit() {
     Namespace::new().run(|| {
         block_on(async {
-            let refused = dial::tcp("127.0.0.1:1".parse().unwrap())
-                .await
-                .unwrap_err();
+            let refused = dial::tcp("127.0.0.1:1".parse().unwrap()).await.unwrap_err();
             assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
             // A backlog of none, filled: the next SYN is never answered.
             let socket =
@@ -280,7 +278,9 @@ fn a_dial_ends_with_the_reason_or_at_its_limit() {
             let start = std::time::Instant::now();
             let mut last = Ok(());
             for _ in 0..2 {
-                last = dial::within(Duration::from_millis(300), dial::tcp(to)).await.map(drop);
+                last = dial::within(Duration::from_millis(300), dial::tcp(to))
+                    .await
+                    .map(drop);
             }
             assert_eq!(last.unwrap_err().kind(), io::ErrorKind::TimedOut);
             assert!(start.elapsed() < Duration::from_secs(2));
