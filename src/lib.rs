@@ -4,6 +4,7 @@
 //! change of settings. Modules marked with `*` there touch sockets, the clock, files or
 //! the kernel; the others are pure and take time and bytes as arguments.
 
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod daemon;

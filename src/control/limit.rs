@@ -42,7 +42,13 @@ impl Limiter {
             let oldest = *oldest.0;
             self.kinds.remove(&oldest);
         }
-        self.kinds.insert(kind, Seen { total: 1, last: now });
+        self.kinds.insert(
+            kind,
+            Seen {
+                total: 1,
+                last: now,
+            },
+        );
         Some(1)
     }
 
@@ -67,7 +73,11 @@ mod tests {
         let now = Instant::now();
         let written: Vec<u64> = (0..250).filter_map(|_| limiter.admit(7, now)).collect();
         assert_eq!(written, [1, 100, 200]);
-        assert_eq!(limiter.admit(8, now), Some(1), "another kind is not held back");
+        assert_eq!(
+            limiter.admit(8, now),
+            Some(1),
+            "another kind is not held back"
+        );
     }
 
     #[test]
@@ -88,7 +98,11 @@ mod tests {
         }
         assert_eq!(limiter.len(), MAX_KINDS);
         let later = start + Duration::from_secs(5);
-        assert_eq!(limiter.admit(10 * MAX_KINDS as u64 - 1, later), None, "the newest is kept");
+        assert_eq!(
+            limiter.admit(10 * MAX_KINDS as u64 - 1, later),
+            None,
+            "the newest is kept"
+        );
         assert_eq!(limiter.admit(0, later), Some(1), "the oldest was forgotten");
     }
 }

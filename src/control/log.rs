@@ -24,7 +24,9 @@ struct Stderr {
 /// Starts logging at `level`. A second call only changes the level.
 pub fn init(level: LevelFilter) {
     static LOGGER: OnceLock<Stderr> = OnceLock::new();
-    let logger = LOGGER.get_or_init(|| Stderr { limiter: Mutex::default() });
+    let logger = LOGGER.get_or_init(|| Stderr {
+        limiter: Mutex::default(),
+    });
     // The only failure is "already set", by ourselves.
     let _ = log::set_logger(logger);
     log::set_max_level(level);
@@ -80,7 +82,10 @@ struct Line {
 
 impl Line {
     fn new(level: Level) -> Self {
-        let mut line = Self { text: String::new(), kind: DefaultHasher::new() };
+        let mut line = Self {
+            text: String::new(),
+            kind: DefaultHasher::new(),
+        };
         line.push("level", &level.as_str().to_ascii_lowercase());
         line
     }
@@ -95,7 +100,9 @@ impl Line {
             self.text.push(' ');
         }
         let plain = !value.is_empty()
-            && value.chars().all(|c| c.is_ascii_graphic() && c != '"' && c != '=' && c != '\\');
+            && value
+                .chars()
+                .all(|c| c.is_ascii_graphic() && c != '"' && c != '=' && c != '\\');
         // Writing to a String cannot fail.
         let _ = if plain {
             write!(self.text, "{key}={value}")

@@ -45,13 +45,20 @@ impl Control {
         let name = || format!("control socket {}", path.display());
         if UnixStream::connect(&path).is_ok() {
             let source = io::Error::new(io::ErrorKind::AddrInUse, "another dae is running here");
-            return Err(Error::Io { what: name(), source });
+            return Err(Error::Io {
+                what: name(),
+                source,
+            });
         }
         let _ = fs::remove_file(&path);
         let listener = UnixListener::bind(&path).context(name)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).context(name)?;
         let listener = Async::new(listener).context(name)?;
-        Ok(Self { listener, path, clients: Rc::default() })
+        Ok(Self {
+            listener,
+            path,
+            clients: Rc::default(),
+        })
     }
 
     /// Serves clients for ever.
@@ -96,11 +103,16 @@ async fn serve(mut stream: Async<UnixStream>, handler: Handler) -> io::Result<()
     let mut byte = [0];
     while stream.read(&mut byte).await? == 1 && byte[0] != b'\n' {
         if request.len() == MAX_REQUEST {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "request line too long"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "request line too long",
+            ));
         }
         request.push(byte[0]);
     }
-    let answer = std::str::from_utf8(&request).ok().and_then(|line| handler(line.trim()));
+    let answer = std::str::from_utf8(&request)
+        .ok()
+        .and_then(|line| handler(line.trim()));
     let answer = answer.unwrap_or_else(|| serde_json::json!({ "error": "unknown request" }));
     stream.write_all(answer.to_string().as_bytes()).await?;
     stream.close().await
@@ -116,7 +128,9 @@ pub fn ask(run_dir: &Path, request: &str) -> Result<Value> {
     writeln!(stream, "{request}").context(name)?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).context(name)?;
-    serde_json::from_str(&answer).map_err(io::Error::from).context(name)
+    serde_json::from_str(&answer)
+        .map_err(io::Error::from)
+        .context(name)
 }
 
 #[cfg(test)]
@@ -133,9 +147,8 @@ mod tests {
         fs::create_dir_all(&dir).unwrap();
         let control = Control::open(&dir).unwrap();
         let executor = LocalExecutor::new();
-        let handler: Handler = Rc::new(|line| {
-            (line == "status").then(|| serde_json::json!({ "version": "test" }))
-        });
+        let handler: Handler =
+            Rc::new(|line| (line == "status").then(|| serde_json::json!({ "version": "test" })));
         let thread = std::thread::spawn({
             let dir = dir.clone();
             move || client(dir)
@@ -156,7 +169,11 @@ mod tests {
     #[test]
     fn answers_requests_and_refuses_nonsense() {
         let (good, bad, long) = with_control("ask", |dir| {
-            (ask(&dir, "status"), ask(&dir, "make coffee"), ask(&dir, &"x".repeat(5000)))
+            (
+                ask(&dir, "status"),
+                ask(&dir, "make coffee"),
+                ask(&dir, &"x".repeat(5000)),
+            )
         });
         assert_eq!(good.unwrap()["version"], "test");
         assert_eq!(bad.unwrap()["error"], "unknown request");
@@ -180,7 +197,9 @@ mod tests {
 
     #[test]
     fn a_second_daemon_is_refused_while_the_first_lives() {
-        let error = with_control("second", |dir| Control::open(&dir).err().unwrap().to_string());
+        let error = with_control("second", |dir| {
+            Control::open(&dir).err().unwrap().to_string()
+        });
         assert!(error.contains("another dae is running here"), "{error}");
     }
 }

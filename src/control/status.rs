@@ -36,21 +36,44 @@ fn block(page: &mut String, fields: &Map<String, Value>, indent: usize) {
 fn table(page: &mut String, rows: &[Value], indent: usize) {
     let Some(Value::Object(first)) = rows.first() else {
         let words: Vec<String> = rows.iter().map(scalar).collect();
-        let words = if words.is_empty() { "-".to_owned() } else { words.join(" ") };
+        let words = if words.is_empty() {
+            "-".to_owned()
+        } else {
+            words.join(" ")
+        };
         let _ = writeln!(page, "{:indent$}{words}", "");
         return;
     };
     let columns: Vec<&String> = first.keys().collect();
-    let mut lines = vec![columns.iter().map(|column| column.to_string()).collect::<Vec<_>>()];
+    let mut lines = vec![
+        columns
+            .iter()
+            .map(|column| column.to_string())
+            .collect::<Vec<_>>(),
+    ];
     for row in rows {
-        lines.push(columns.iter().map(|column| scalar(&row[column.as_str()])).collect());
+        lines.push(
+            columns
+                .iter()
+                .map(|column| scalar(&row[column.as_str()]))
+                .collect(),
+        );
     }
     let widths: Vec<usize> = (0..columns.len())
-        .map(|at| lines.iter().map(|line| line[at].chars().count()).max().unwrap_or(0))
+        .map(|at| {
+            lines
+                .iter()
+                .map(|line| line[at].chars().count())
+                .max()
+                .unwrap_or(0)
+        })
         .collect();
     for line in lines {
-        let cells: Vec<String> =
-            line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let cells: Vec<String> = line
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
         let _ = writeln!(page, "{:indent$}{}", "", cells.join("  ").trim_end());
     }
 }

@@ -1,1 +1,3 @@
-//! stub
+//! The DNS forwarder (see `docs/dns.md`).
+
+pub mod wire;

@@ -1,1 +1,20 @@
-//! stub
+//! Sockets of the daemon: the one place with raw socket code, all of it I/O.
+//!
+//! [`listen`] makes the sockets that intercepted packets are assigned to, [`batch`] reads
+//! datagrams from them many per system call, [`reply`] answers in the name of any address,
+//! [`dial`] opens connections that are never intercepted again.
+
+pub mod batch;
+mod control;
+pub mod dial;
+pub mod listen;
+mod options;
+pub mod reply;
+mod sockaddr;
+
+/// SO_MARK of every socket of the daemon: what it sends is not intercepted again, and the
+/// BPF program takes a listener for ours only when it carries this mark.
+pub const OWN_MARK: u32 = 0x2000_0000;
+
+/// Mark, and mask, of packets handed to our sockets; a policy rule makes them local.
+pub const DELIVER_MARK: u32 = 0x4000_0000;

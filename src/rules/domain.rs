@@ -44,6 +44,12 @@ pub enum DomainError {
 }
 
 impl DomainPattern {
+    /// The characters, without the kind; 1 to [`MAX_NAME`] of them.
+    pub fn name(&self) -> &str {
+        let (Self::Suffix(name) | Self::Full(name) | Self::Keyword(name)) = self;
+        name
+    }
+
     /// Whether a name (lower case, no final dot) is accepted.
     pub fn matches(&self, name: &str) -> bool {
         match self {

@@ -26,6 +26,14 @@ impl PortRange {
         self.last
     }
 
+    /// The smallest range around both.
+    pub fn cover(self, other: Self) -> Self {
+        Self {
+            first: self.first.min(other.first),
+            last: self.last.max(other.last),
+        }
+    }
+
     /// Whether `port` is inside.
     pub fn contains(&self, port: u16) -> bool {
         (self.first..=self.last).contains(&port)

@@ -1,0 +1,291 @@
+//! The words of the command line to a [`Command`]. Pure.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use lexopt::prelude::*;
+
+use crate::error::{Error, Result};
+use crate::rules::{Flow, Mac, Proto};
+
+/// Where the configuration is unless `-c` says otherwise.
+pub const CONFIG: &str = "/etc/config/dae";
+/// Where control socket and state are unless `-r` says otherwise: gone after a reboot.
+pub const RUN_DIR: &str = "/var/run/dae";
+
+/// `dae --help`.
+pub const HELP: &str = "\
+dae: transparent proxy and DNS forwarder
+
+  dae run            run in the foreground until TERM or INT
+  dae check          read the configuration and print every problem
+  dae status         what the running daemon does [--json]
+  dae trace SRC DST  which rule decides a flow, and why
+                     SRC and DST: ADDRESS, ADDRESS:PORT or [IPV6]:PORT
+                     [--proto tcp|udp] [--domain NAME]... [--mac MAC]
+                     [--interface NAME] [--dscp N]
+  dae help config    every option of the configuration [--markdown]
+  dae --version
+
+  -c, --config FILE   configuration (/etc/config/dae)
+  -r, --run-dir DIR   control socket and state (/var/run/dae)
+
+Exit codes: 0 done; 1 failed, or the configuration has problems; 2 the command
+line makes no sense; 3 no daemon answers.
+";
+
+/// What the user asks for.
+#[derive(Debug, PartialEq)]
+pub struct Cli {
+    /// `-c`.
+    pub config: PathBuf,
+    /// `-r`.
+    pub run_dir: PathBuf,
+    /// What to do.
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, PartialEq)]
+pub enum Command {
+    /// `dae run`.
+    Run,
+    /// `dae check`.
+    Check,
+    /// `dae status`.
+    Status {
+        /// The document as it is.
+        json: bool,
+    },
+    /// `dae trace`.
+    Trace(Box<Trace>),
+    /// `dae help config`.
+    HelpConfig {
+        /// As docs/config.md.
+        markdown: bool,
+    },
+    /// `dae --help`.
+    Help,
+    /// `dae --version`.
+    Version,
+}
+
+/// A flow to be traced.
+#[derive(Debug, PartialEq)]
+pub struct Trace {
+    /// The flow; its interface is still to be looked up by name.
+    pub flow: Flow,
+    /// `--interface`.
+    pub interface: Option<String>,
+    /// `--domain`, any number.
+    pub domains: Vec<String>,
+}
+
+/// Understands the arguments behind the program's name.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli> {
+    Words::default()
+        .read(lexopt::Parser::from_args(args))
+        .map_err(|error| match error {
+            lexopt::Error::Custom(words) => Error::Usage(words.to_string()),
+            other => Error::Usage(other.to_string()),
+        })
+}
+
+/// Everything said on the command line, before it is known to make sense.
+#[derive(Default)]
+struct Words {
+    config: Option<PathBuf>,
+    run_dir: Option<PathBuf>,
+    names: Vec<String>,
+    json: bool,
+    markdown: bool,
+    version: bool,
+    help: bool,
+    proto: Option<Proto>,
+    domains: Vec<String>,
+    mac: Option<Mac>,
+    interface: Option<String>,
+    dscp: Option<u8>,
+}
+
+impl Words {
+    fn read(mut self, mut parser: lexopt::Parser) -> Result<Cli, lexopt::Error> {
+        while let Some(arg) = parser.next()? {
+            match arg {
+                Short('c') | Long("config") => self.config = Some(parser.value()?.into()),
+                Short('r') | Long("run-dir") => self.run_dir = Some(parser.value()?.into()),
+                Short('h') | Long("help") => self.help = true,
+                Short('V') | Long("version") => self.version = true,
+                Long("json") => self.json = true,
+                Long("markdown") => self.markdown = true,
+                Long("proto") => self.proto = Some(parser.value()?.parse()?),
+                Long("domain") => self.domains.push(parser.value()?.string()?),
+                Long("mac") => self.mac = Some(mac(&parser.value()?.string()?)?),
+                Long("interface") => self.interface = Some(parser.value()?.string()?),
+                Long("dscp") => {
+                    let dscp = parser.value()?.parse()?;
+                    if dscp > 63 {
+                        return Err("a DSCP value is 0 to 63".into());
+                    }
+                    self.dscp = Some(dscp);
+                }
+                Value(word) => self.names.push(word.string()?),
+                other => return Err(other.unexpected()),
+            }
+        }
+        let command = self.command()?;
+        Ok(Cli {
+            config: self.config.unwrap_or_else(|| CONFIG.into()),
+            run_dir: self.run_dir.unwrap_or_else(|| RUN_DIR.into()),
+            command,
+        })
+    }
+
+    fn command(&mut self) -> Result<Command, lexopt::Error> {
+        let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
+        let is_trace = names.first() == Some(&"trace");
+        let for_trace = self.proto.is_some()
+            || !self.domains.is_empty()
+            || self.mac.is_some()
+            || self.interface.is_some()
+            || self.dscp.is_some();
+        let misplaced = [
+            (self.json && names != ["status"], "--json goes with status"),
+            (
+                self.markdown && names != ["help", "config"],
+                "--markdown goes with help config",
+            ),
+            (for_trace && !is_trace, "options of a flow go with trace"),
+        ];
+        if let Some((_, words)) = misplaced.iter().find(|(misplaced, _)| *misplaced) {
+            return Err((*words).into());
+        }
+        Ok(match names[..] {
+            _ if self.version => Command::Version,
+            _ if self.help => Command::Help,
+            ["run"] => Command::Run,
+            ["check"] => Command::Check,
+            ["status"] => Command::Status { json: self.json },
+            ["trace", src, dst] => {
+                let trace = self.trace(endpoint(src)?, endpoint(dst)?)?;
+                Command::Trace(Box::new(trace))
+            }
+            ["trace", ..] => return Err("trace wants a source and a destination address".into()),
+            ["help", "config"] => Command::HelpConfig {
+                markdown: self.markdown,
+            },
+            ["help"] => Command::Help,
+            [] => return Err("what should be done?".into()),
+            [first, ..] => return Err(format!("'{first}' is not a command here").into()),
+        })
+    }
+
+    fn trace(&self, src: Endpoint, dst: Endpoint) -> Result<Trace, lexopt::Error> {
+        if src.0.is_ipv4() != dst.0.is_ipv4() {
+            return Err("source and destination are not of one IP version".into());
+        }
+        let flow = Flow {
+            src: src.0,
+            dst: dst.0,
+            // What a client's own stack might choose.
+            src_port: src.1.unwrap_or(49152),
+            dst_port: dst.1.unwrap_or(443),
+            proto: self.proto.unwrap_or(Proto::Tcp),
+            dscp: self.dscp.unwrap_or(0),
+            src_mac: self.mac,
+            interface: None,
+        };
+        Ok(Trace {
+            flow,
+            interface: self.interface.clone(),
+            domains: self.domains.clone(),
+        })
+    }
+}
+
+type Endpoint = (IpAddr, Option<u16>);
+
+fn endpoint(text: &str) -> Result<Endpoint, lexopt::Error> {
+    if let Ok(addr) = text.parse::<SocketAddr>() {
+        return Ok((addr.ip(), Some(addr.port())));
+    }
+    match text.parse() {
+        Ok(addr) => Ok((addr, None)),
+        Err(_) => Err(format!("'{text}' is not an address; give a name with --domain").into()),
+    }
+}
+
+fn mac(text: &str) -> Result<Mac, lexopt::Error> {
+    text.parse()
+        .map_err(|error: crate::rules::flow::FlowWordError| error.to_string().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Result<Cli> {
+        parse(line.split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn commands_and_their_defaults() {
+        let cli = words("run").unwrap();
+        assert_eq!(cli.command, Command::Run);
+        assert_eq!(cli.config, PathBuf::from(CONFIG));
+        let cli = words("check -c /tmp/x --run-dir /tmp/r").unwrap();
+        assert_eq!(
+            (cli.config, cli.run_dir),
+            ("/tmp/x".into(), "/tmp/r".into())
+        );
+        assert_eq!(
+            words("status --json").unwrap().command,
+            Command::Status { json: true }
+        );
+        assert_eq!(
+            words("help config --markdown").unwrap().command,
+            Command::HelpConfig { markdown: true }
+        );
+        assert_eq!(words("--version").unwrap().command, Command::Version);
+        assert_eq!(words("run --help").unwrap().command, Command::Help);
+    }
+
+    #[test]
+    fn trace_reads_a_flow() {
+        let cli = words(
+            "trace fd77::2 [2001:db8::1]:53 --proto udp --domain a.example --domain b.example \
+             --mac 00:11:22:33:44:55 --interface lan --dscp 46",
+        );
+        let Command::Trace(trace) = cli.unwrap().command else {
+            panic!("not a trace")
+        };
+        assert_eq!(trace.flow.dst_port, 53);
+        assert_eq!(trace.flow.proto, Proto::Udp);
+        assert_eq!(
+            trace.flow.src_mac,
+            Some(Mac([0, 0x11, 0x22, 0x33, 0x44, 0x55]))
+        );
+        assert_eq!(trace.domains, ["a.example", "b.example"]);
+        assert_eq!(trace.interface.as_deref(), Some("lan"));
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_a_reason() {
+        for (line, reason) in [
+            ("", "what should be done"),
+            ("dance", "'dance' is not a command"),
+            ("run --json", "--json goes with status"),
+            ("run --proto tcp", "go with trace"),
+            ("trace 1.2.3.4", "wants a source and a destination"),
+            ("trace 1.2.3.4 ::1", "one IP version"),
+            ("trace 1.2.3.4 example.com", "--domain"),
+            ("trace 1.2.3.4 5.6.7.8 --dscp 64", "0 to 63"),
+            ("trace 1.2.3.4 5.6.7.8 --proto icmp", "icmp"),
+            ("check --frob", "--frob"),
+        ] {
+            let error = words(line).unwrap_err().to_string();
+            assert!(error.contains(reason), "{line}: {error}");
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! Flows on real sockets, in network namespaces without a name: they end with the test.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
+mod home;
+mod net;
