@@ -15,6 +15,7 @@ use super::{addresses, links, sysctl};
 use crate::config::Attach;
 use crate::error::{Error, IoContext, Result};
 use crate::rules::image::{Image, kind};
+use crate::rules::names::NameUpdate;
 use crate::rules::{Action, Family, Proto, Verdict};
 
 /// Where sysctls are.
@@ -225,6 +226,21 @@ impl Datapath {
                 mark: value.mark,
             },
         })
+    }
+
+    /// Carries changes of the learnt names into the kernel, in their order. Goes on after an
+    /// error, and returns the first: that name is not known then, and nothing else is harmed.
+    pub fn apply(&mut self, updates: &[NameUpdate]) -> Result<()> {
+        let mut first = Ok(());
+        for update in updates {
+            let applied = match *update {
+                NameUpdate::Vector { index, vector } => self.object.set_vector(index, vector),
+                NameUpdate::Set { addr, vector } => self.object.set_name(addr, Some(vector)),
+                NameUpdate::Remove { addr } => self.object.set_name(addr, None),
+            };
+            first = first.and(applied);
+        }
+        first
     }
 
     /// Packets and bytes so far.

@@ -1,5 +1,10 @@
 //! What the tests of the BPF program share.
 #![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
 
 pub mod netns;
 
