@@ -82,6 +82,9 @@ impl Namespace {
         run("ip", &["netns", "add", &name]);
         let namespace = Self { name };
         namespace.ip("link set lo up");
+        // Link-local addresses are usable at once.
+        namespace.set("net.ipv6.conf.all.accept_dad=0");
+        namespace.set("net.ipv6.conf.default.accept_dad=0");
         namespace
     }
 
