@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use dae::config::report;
-use dae::config::{Config, MAX_PROBLEMS, Problem, help_text, markdown};
+use dae::config::{Config, MAX_PROBLEMS, OWN_MARKS, Problem, help_text, markdown};
 use proptest::prelude::*;
 
 fn files(folder: &str) -> Vec<PathBuf> {
@@ -109,6 +109,12 @@ fn the_examples_of_the_default_file_are_valid() {
     let config = Config::parse("/etc/config/dae", uncommented.as_bytes())
         .unwrap_or_else(|problems| panic!("{}", problems_text(&problems)));
     assert!(config.outbounds.len() > 2 && config.rules.len() > 1 && !config.upstreams.is_empty());
+}
+
+/// Two modules, because configuration knows nothing of sockets.
+#[test]
+fn marks_that_rules_may_not_set_are_those_of_the_sockets() {
+    assert_eq!(OWN_MARKS, dae::net::OWN_MARK | dae::net::DELIVER_MARK);
 }
 
 #[test]

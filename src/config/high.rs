@@ -25,6 +25,7 @@ pub(super) fn build(lowered: &[Low], problems: &mut Problems) -> Option<Config> 
     let main = main_section(
         of("dae").next(),
         interfaces.as_deref(),
+        &listen,
         &outbounds,
         problems,
     );
@@ -77,6 +78,7 @@ fn twice(value: impl std::fmt::Display) -> Wrong {
 fn main_section(
     low: Option<&Low>,
     interfaces: Option<&[String]>,
+    listen: &[SocketAddr],
     outbounds: &Outbounds,
     problems: &mut Problems,
 ) -> Option<Main> {
@@ -89,9 +91,9 @@ fn main_section(
         problems.add(Place { line: 1, byte: 0 }, "", "", wrong);
         return None;
     };
-    if low.get(&o::ENABLED) == Some(true) && interfaces.is_empty() {
+    if low.get(&o::ENABLED) == Some(true) && interfaces.is_empty() && listen.is_empty() {
         let wrong = Wrong::new(
-            "dae is enabled, but there is no interface to look at",
+            "dae is enabled, but has neither an interface to look at nor an address to listen on",
             "write list interface 'lan'",
         );
         problems.add(low.section.place, &low.label, "interface", wrong);
