@@ -347,6 +347,11 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         self.effects.pop_front()
     }
 
+    /// A number that nobody can guess.
+    pub fn random_id(&mut self) -> u16 {
+        (self.ids)()
+    }
+
     /// Counters and state.
     pub fn stats(&self) -> DnsStats {
         let cache::Counters {
