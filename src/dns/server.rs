@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -110,16 +111,23 @@ impl Server {
         let udp = udp.chain(local_udp.into_iter().map(|socket| (socket, false)));
         let tcp = transparent_tcp.into_iter().map(|socket| (socket, true));
         let tcp = tcp.chain(local_tcp.into_iter().map(|socket| (socket, false)));
+        let udp: Vec<_> = udp.collect();
+        let tcp: Vec<_> = tcp.collect();
         let what = || "watch a DNS listener";
+        let ourselves = udp.iter().map(|(socket, _)| socket.local_addr());
+        let ourselves = ourselves.chain(tcp.iter().map(|(socket, _)| socket.local_addr()));
+        let ourselves = ourselves.collect::<io::Result<Vec<_>>>().context(what)?;
         Ok(Rc::new(Self {
-            forwarder: RefCell::new(Forwarder::new(config, random_ids())),
+            forwarder: RefCell::new(Forwarder::new(config, ourselves, random_ids())),
             exchanges: Exchanges::new(),
             streams: Streams::new(),
             clients: Clients::new(config.dns.max_tcp_clients as usize),
             udp: udp
+                .into_iter()
                 .map(|(socket, transparent)| UdpListener::new(socket, transparent).context(what))
                 .collect::<Result<_>>()?,
             tcp: tcp
+                .into_iter()
                 .map(|(socket, transparent)| Ok((Async::new(socket).context(what)?, transparent)))
                 .collect::<Result<_>>()?,
             replier,

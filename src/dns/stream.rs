@@ -5,7 +5,8 @@
 //! finds nothing. A connection on which a query timed out takes no further ones. When one is
 //! closed by the server, what waits is sent again on a new one: once if the closed one had
 //! not answered anything, freely otherwise, as then there is progress; every flight's own
-//! deadline is the bound.
+//! deadline is the bound. A connection that does not come about ends with the last flight that
+//! waits for it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -18,7 +19,6 @@ use async_executor::Task;
 use async_io::Async;
 use futures_lite::{AsyncReadExt, AsyncWriteExt, future};
 
-use super::course::TCP_TIME;
 use super::flight::FlightId;
 use super::frame::{self, Frames};
 use super::notify::Notify;
@@ -301,7 +301,7 @@ impl Connection {
 /// Life of a connection.
 async fn live(server: Weak<Server>, connection: Rc<Connection>) {
     let mut connected = false;
-    if let Ok(stream) = dial::tcp(connection.addr, TCP_TIME).await {
+    if let Ok(stream) = dial::tcp(connection.addr).await {
         connected = true;
         let reading = connection.read(&server, &stream);
         // Why it ended makes no difference to those who wait.
