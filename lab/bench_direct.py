@@ -108,15 +108,15 @@ def bench(undo, chosen):
     """Builds the network, starts dae and iperf3; whether both bars hold."""
     folder = net.temp_folder(undo)
     home.build(undo)
-    net.run(home.CLIENT, "ip", "link", "set", "eth0", "gso_max_segs", "1")
-    net.start(undo, home.INTERNET, ["iperf3", "-s", "-p", str(PORT)],
+    net.run(home.CLIENT, "ip", "link", "set", "eth0", "gso_max_size", "1600")
+    net.start(undo, home.INTERNET, ["iperf3", "-s", "-B", home.srv(4, home.PLAIN), "-p", str(PORT)],
               os.path.join(folder, "iperf3.log"), lambda: net.bound(home.INTERNET, PORT))
     daemon = Daemon(chosen.dae, folder, "tcx")
     undo.add("dae", daemon.stop)
     daemon.start()
     switch = Switch()
     results = [measure(name, words, switch, chosen.rounds, chosen.seconds)
-               for name, words in (("TCP", []), ("UDP", ["-u", "-b", "0", "-l", "1400"]))]
+               for name, words in (("TCP", ["-w", "256K"]), ("UDP", ["-u", "-b", "0", "-l", "1400"]))]
     return all(results)
 
 
@@ -124,8 +124,8 @@ def main():
     """Exit code 0 if the bars hold."""
     parser = argparse.ArgumentParser(prog="lab/bench_direct.py", description=__doc__)
     parser.add_argument("--dae", metavar="PATH", default=f"{ROOT}/target/release/dae")
-    parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--seconds", type=float, default=0.4, help="per half of a round")
+    parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--seconds", type=float, default=0.25, help="per half of a round")
     chosen = parser.parse_args()
     sys.exit(net.guarded(home.NAMESPACES, lambda undo: bench(undo, chosen)))
 

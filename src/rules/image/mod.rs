@@ -185,3 +185,6 @@ impl Image {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
