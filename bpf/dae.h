@@ -13,8 +13,25 @@
 #define DAE_WORDS 4     /* DAE_RULES / 64 */
 #define DAE_VECTORS 4096 /* distinct bit vectors, all dimensions together */
 
-/* Index into `vectors` that every dimension may use for "no rule rejects this value". */
+/* Index of the vector that says "no rule rejects this value": skipped, never looked up. */
 #define DAE_VECTOR_ALL 0
+
+/* Tables whose value is an index into `vectors`, and that may not hold a key. */
+enum dae_miss {
+	DAE_MISS_SRC,
+	DAE_MISS_DST,
+	DAE_MISS_NAME,
+	DAE_MISS_MAC,
+	DAE_MISS_INTERFACE,
+	DAE_MISSES = 8,
+};
+
+/* Protocol and IP version, one dimension: index DAE_KIND_UDP | DAE_KIND_V6. */
+#define DAE_KIND_UDP 1
+#define DAE_KIND_V6 2
+#define DAE_KINDS 4
+
+#define DAE_DSCPS 64
 
 /* Bit i: rule i does not reject this value. */
 struct dae_vector {
@@ -32,9 +49,9 @@ struct dae_net6 {
 	__u8 addr[16];
 };
 
-/* IPv4 is written ::ffff:a.b.c.d here. */
+/* Network order. IPv4 is written ::ffff:a.b.c.d here. */
 struct dae_addr {
-	__u8 addr[16];
+	__be32 word[4];
 };
 
 struct dae_mac {
@@ -62,8 +79,8 @@ struct dae_verdict {
 };
 
 struct dae_flow_key {
-	__u8 src[16];
-	__u8 dst[16];
+	struct dae_addr src;
+	struct dae_addr dst;
 	__be16 src_port;
 	__be16 dst_port;
 	__u8 proto; /* IPPROTO_TCP or IPPROTO_UDP */
@@ -86,13 +103,17 @@ struct dae_settings {
 	__u32 deliver_mark; /* set on packets handed to our sockets; a policy rule makes them local */
 	__u32 own_mark;     /* SO_MARK of every socket of the daemon, proof that a listener is ours */
 	__u32 dns;          /* 1: port 53 is ours, 0: it is a flow like any other */
-	/* Loopback ports of our listeners, host order, index DAE_PORT(...); 0: none. */
+	/* Loopback ports of our listeners, host order, index DAE_PORT_*; 0: none. */
 	__u16 port[8];
+	/* Vectors of the small dimensions, here because this entry is at hand anyway. */
+	__u16 miss[DAE_MISSES];
+	__u16 kind[DAE_KINDS];
+	__u16 dscp[DAE_DSCPS];
 };
 
-#define DAE_PORT_UDP 1
-#define DAE_PORT_V6 2
+/* Index into `port`: a kind, and whether the listener is the resolver's. */
 #define DAE_PORT_DNS 4
+#define DAE_PORTS 8
 
 struct dae_counter {
 	__u64 packets;
@@ -107,6 +128,7 @@ enum dae_count {
 	DAE_COUNT_GROUPCAST,  /* broadcast, multicast, or not for this host: passed */
 	DAE_COUNT_OTHER,      /* not TCP or UDP, malformed, or nested deeper than we look: passed */
 	DAE_COUNT_MIDSTREAM,  /* TCP that was under way before us: passed */
+	DAE_COUNT_RESUMED,    /* TCP of ours that the flow cache has forgotten: handed to its socket */
 	DAE_COUNT_FRAGMENT,   /* fragment of a flow that a rule sends to a proxy: dropped */
 	DAE_COUNT_FAIL_OPEN,  /* ours to handle, but no listener of ours was found: passed */
 	DAE_COUNT_FLOW_FULL,  /* the flow cache took no entry */

@@ -24,6 +24,8 @@ class Daemon:
         self.log = os.path.join(folder, "dae.log")
         self._hide_btf = hide_btf
         self._process = None
+        with open(self.log, "ab"):
+            pass
         with open(TEMPLATE, encoding="utf-8") as template:
             self.configure(template.read().replace("@ATTACH@", attach))
 

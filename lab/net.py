@@ -220,16 +220,33 @@ def clean(namespaces):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def raise_on_signals():
-    """SIGTERM and SIGHUP end us the way Ctrl-C does, through every `finally`."""
-    def interrupt(_number, _frame):
-        raise KeyboardInterrupt
+def guarded(namespaces, body):
+    """Runs `body(undo)` with the lock held and undoes everything after it; an exit code.
 
+    0 if `body` returned true. Ctrl-C, SIGTERM and SIGHUP end it early, and it still cleans up.
+    """
+    if os.geteuid() != 0:
+        print("lab: namespaces need root", file=sys.stderr)
+        return 1
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupt)
+        signal.signal(number, _interrupt)
+    undo, good = Undo(), False
+    try:
+        undo.add("lock", lock(600).close)
+        clean(namespaces)
+        good = body(undo)
+    except LabError as error:
+        print(f"lab: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("\nlab: interrupted, cleaning up", flush=True)
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        problems = undo.run()
+    for problem in problems:
+        print(f"lab: {problem}", file=sys.stderr)
+    return 0 if good and not problems else 1
 
 
-def ignore_signals():
-    """For the time of cleaning up."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+def _interrupt(_number, _frame):
+    raise KeyboardInterrupt

@@ -97,6 +97,22 @@ class Banner:
         connection.sendall(b"SSH-2.0-lab\r\n")
 
 
+class Parrot:
+    """TCP: sends back what it hears, and ends when the caller has said all."""
+
+    def __init__(self, undo):
+        for family in home.FAMILIES:
+            for number in home.SERVERS:
+                listening = net.listener(home.INTERNET, socket.SOCK_STREAM,
+                                         home.srv(family, number), home.ECHO_PORT)
+                undo.add("parrot", listening.close)
+                in_background(accept_forever, listening, self._serve)
+
+    def _serve(self, connection, _caller):
+        while heard := connection.recv(65536):
+            connection.sendall(heard)
+
+
 class Echo:
     """UDP: answers "ADDRESS PORT DATA", and keeps (address, port, data) of all that came."""
 

@@ -4,16 +4,12 @@ Compared before the start and after the end of the daemon. Counters, ages and th
 left out; everything else counts, whoever set it.
 """
 
-import ctypes
 import json
 import os
 import re
 
-from lab import home, net
+from lab import bpf, home, net
 
-_TCX_INGRESS, _TCX_EGRESS = 46, 47
-_BPF_PROG_QUERY = 16
-_NR_BPF = {"x86_64": 321, "aarch64": 280}
 # Sysctls that count or change by themselves.
 _RESTLESS = re.compile(r"^net\.netfilter\.nf_conntrack_count|\.stable_secret|^net\.ipv4\.tcp_mem"
                        r"|^net\.core\.(bpf_jit|rps|netdev)|_tx_timeout")
@@ -72,47 +68,12 @@ def _filters():
     return lines
 
 
-class _QueryAttr(ctypes.Structure):
-    """The part `query` of union bpf_attr (linux/bpf.h)."""
-
-    _fields_ = [
-        ("target_ifindex", ctypes.c_uint32), ("attach_type", ctypes.c_uint32),
-        ("query_flags", ctypes.c_uint32), ("attach_flags", ctypes.c_uint32),
-        ("prog_ids", ctypes.c_uint64), ("count", ctypes.c_uint32), ("pad", ctypes.c_uint32),
-        ("prog_attach_flags", ctypes.c_uint64), ("link_ids", ctypes.c_uint64),
-        ("link_attach_flags", ctypes.c_uint64), ("revision", ctypes.c_uint64),
-    ]
-
-
-def bpf(operation, attributes):
-    """The system call bpf(2); its result, or OSError."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    number = _NR_BPF[os.uname().machine]
-    result = libc.syscall(number, operation, ctypes.byref(attributes), ctypes.sizeof(attributes))
-    if result < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return result
-
-
-def tcx_programs(device_index, attach_type=_TCX_INGRESS):
-    """Identifiers (program, link) of what TCX runs on a device of the current namespace."""
-    programs = (ctypes.c_uint32 * 64)()
-    links = (ctypes.c_uint32 * 64)()
-    query = _QueryAttr(target_ifindex=device_index, attach_type=attach_type, count=64,
-                       prog_ids=ctypes.addressof(programs), link_ids=ctypes.addressof(links))
-    try:
-        bpf(_BPF_PROG_QUERY, query)
-    except OSError:  # a kernel before 6.6 has no TCX
-        return []
-    return list(zip(programs[:query.count], links[:query.count]))
-
-
 def _tcx():
     lines = set()
     with net.inside(home.ROUTER):
         for device, index in _devices().items():
-            for hook in (_TCX_INGRESS, _TCX_EGRESS):
-                for program, _link in tcx_programs(index, hook):
+            for hook in (bpf.TCX_INGRESS, bpf.TCX_EGRESS):
+                for program, _link in bpf.programs(index, hook):
                     lines.add(f"{device} hook {hook} program {program}")
     return lines
 

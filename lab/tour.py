@@ -48,6 +48,8 @@ def claim(text, families=()):
 def run(lab, only=""):
     """Tries every claim whose text contains `only`; the texts of those that failed."""
     chosen = [each for each in CLAIMS if only in each.text]
+    if not chosen:
+        raise LabError(f"no claim contains '{only}'")
     width = max(len(each.text) for each in chosen)
     failed = []
     for each in chosen:

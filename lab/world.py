@@ -18,6 +18,7 @@ class Lab:
         home.build(undo)
         self.web = servers.Web(undo, self.folder)
         self.echo = servers.Echo(undo)
+        servers.Parrot(undo)
         self.banners = {
             family: servers.Banner(undo, home.ROUTER, home.lan(family, home.ROUTER_LAN),
                                    self.SSH_PORT)

@@ -1,5 +1,6 @@
 """The daemon is killed with signal 9: the network goes on, at once. Then it comes back."""
 
+import socket
 import time
 
 from lab import home
@@ -12,12 +13,21 @@ SOON = 1.0  # seconds
 
 @claim("kill -9: a new connection at once")
 def killed(lab, row):
-    row.did = "kill -9, then GET where a rule proxies"
-    fetch(lab, row, home.srv(4, home.BY_PREFIX), proxy_out(4))
-    lab.daemon.kill()
-    began = time.monotonic()
-    fetch(lab, row, home.srv(4, home.BY_PREFIX), router_wan(4))
-    row.want(time.monotonic() - began < SOON, f"it within {SOON:.0f} s")
+    row.did = "kill -9, then GET where a rule proxies; a direct connection goes on"
+    with lab.client.socket(socket.SOCK_STREAM, 4) as connection:
+        connection.connect((home.srv(4, home.PLAIN), home.ECHO_PORT))
+        row.want(_parrot_answers(connection), "the parrot")
+        fetch(lab, row, home.srv(4, home.BY_PREFIX), proxy_out(4))
+        lab.daemon.kill()
+        began = time.monotonic()
+        fetch(lab, row, home.srv(4, home.BY_PREFIX), router_wan(4))
+        row.want(time.monotonic() - began < SOON, f"it within {SOON:.0f} s")
+        row.want(_parrot_answers(connection), "the direct connection to go on")
+
+
+def _parrot_answers(connection):
+    connection.sendall(b"hello")
+    return connection.recv(100) == b"hello"
 
 
 @claim("dead: connections go direct", home.FAMILIES)

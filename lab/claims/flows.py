@@ -105,6 +105,21 @@ def download(lab, row, family):
     row.want(digest == lab.web.digest, f"{lab.web.digest[:12]}...")
 
 
+@claim("half-close through the proxy", home.FAMILIES)
+def half_close(lab, row, family):
+    host, said = home.srv(family, home.BY_PREFIX), b"0123456789abcdef" * 4096
+    row.did = f"{len(said)} bytes to {host}, no more to say, and listen"
+    with lab.client.socket(socket.SOCK_STREAM, family) as connection:
+        connection.connect((host, home.ECHO_PORT))
+        row.want(not lab.forwarded(family, host, connection.getsockname()[1]),
+                 "no forwarded flow in conntrack")
+        connection.sendall(said)
+        connection.shutdown(socket.SHUT_WR)
+        heard = _read_to_end(connection)
+    row.saw = f"{len(heard)} bytes back, then the end"
+    row.want(heard == said, "the same bytes")
+
+
 @claim("a client's port used again while ours is in TIME_WAIT", home.FAMILIES)
 def port_reuse(lab, row, family):
     host, port = home.srv(family, home.BY_PREFIX), 45000 + family

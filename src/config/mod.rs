@@ -1,174 +1,52 @@
 //! UCI text to a [`Config`] that is valid by construction. Pure: the caller reads the file.
+//!
+//! [`uci`] gives sections, [`low`] holds each value against the table in [`options`], [`high`]
+//! looks at what sections say about each other. Each step tells all its problems.
 
-use std::net::SocketAddr;
+mod help;
+mod high;
+mod link;
+mod low;
+mod names;
+mod options;
+mod problem;
+pub mod report;
+mod rule;
+mod spec;
+mod types;
+pub mod uci;
+mod uci_line;
+mod values;
 
-use crate::rules::domain::DomainPattern;
-use crate::rules::{Rule, Selector, Verdict};
+pub use help::{markdown, text as help_text};
+pub use problem::{MAX_PROBLEMS, Problem};
+pub use types::*;
+pub use values::OWN_MARKS;
 
-/// The whole configuration. One that exists is valid.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Config {
-    /// `config dae 'main'`.
-    pub main: Main,
-    /// `config dns 'dns'`.
-    pub dns: Dns,
-    /// `config upstream`, in file order; [`Resolver::Upstream`] holds indices into it.
-    pub upstreams: Vec<Upstream>,
-    /// `config dns_rule`, in file order; the first whose pattern matches decides.
-    pub dns_rules: Vec<DnsRule>,
-    /// Where flows can go: 0 is direct, 1 is block, then the nodes in file order.
-    pub outbounds: Vec<Outbound>,
-    /// `config rule`s that are enabled, in file order, at most [`crate::rules::MAX_RULES`].
-    pub rules: Vec<Rule>,
-}
+use problem::{Problems, Wrong};
 
-/// `config dae 'main'`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Main {
-    /// Whether the service should run at all (read by the init script too).
-    pub enabled: bool,
-    /// LAN side: network names of `/etc/config/network`, or devices.
-    pub interfaces: Vec<String>,
-    /// Log level.
-    pub log_level: log::LevelFilter,
-    /// Decides flows that no rule matches.
-    pub default: Verdict,
-    /// How to attach to a device.
-    pub attach: Attach,
-    /// Bound of the kernel's flow cache, entries.
-    pub max_flows: u32,
-    /// Bound of the learnt names, addresses.
-    pub max_names: u32,
-    /// Bound of UDP sessions.
-    pub max_udp_sessions: u32,
-    /// Bound of relayed TCP connections.
-    pub max_tcp_connections: u32,
-    /// A relayed TCP connection with no byte either way for so many seconds ends.
-    pub tcp_idle: u32,
-    /// A UDP session with no datagram either way for so many seconds ends.
-    pub udp_idle: u32,
-}
-
-/// Hook on the LAN devices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Attach {
-    /// TCX where the kernel has it, clsact otherwise.
-    #[default]
-    Auto,
-    /// TCX only.
-    Tcx,
-    /// clsact only.
-    Clsact,
-}
-
-/// `config dns 'dns'`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dns {
-    /// False: port 53 of the LAN is a flow like any other, and no listener opens.
-    pub enabled: bool,
-    /// Local listeners, UDP and TCP each.
-    pub listen: Vec<SocketAddr>,
-    /// Who answers what no rule decides.
-    pub default: Resolver,
-    /// Domains of the LAN itself: these, single labels and private reverse zones go `asis`.
-    pub local_domains: Vec<Box<str>>,
-    /// Bound of the cache, bytes.
-    pub cache_bytes: u32,
-    /// Bound of the queries waiting for an upstream.
-    pub max_queries: u32,
-    /// Bound of TCP clients, all together.
-    pub max_tcp_clients: u32,
-}
-
-/// `config upstream 'name'`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Upstream {
-    /// Section name.
-    pub name: String,
-    /// How to speak to it.
-    pub transport: Transport,
-    /// Where it is; port 53 unless the URL says otherwise.
-    pub addr: SocketAddr,
-}
-
-/// Schemes of an upstream's URL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
-    /// `udp://`: UDP; a truncated answer is passed on truncated.
-    Udp,
-    /// `tcp://`: TCP only.
-    Tcp,
-    /// `tcp+udp://`: UDP first; TCP on timeout, error or truncation.
-    TcpUdp,
-}
-
-/// Who answers a query.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Resolver {
-    /// Index into [`Config::upstreams`].
-    Upstream(usize),
-    /// The server that the client asked.
-    AsIs,
-    /// Nobody: NOERROR without an answer.
-    Reject,
-}
-
-/// `config dns_rule`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DnsRule {
-    /// `option name`, or `dns_rule[2]` by position.
-    pub name: String,
-    /// Names asked for.
-    pub domain: Selector<DomainPattern>,
-    /// Query types (numbers); empty: all.
-    pub qtype: Selector<u16>,
-    /// Who answers.
-    pub resolver: Resolver,
-}
-
-/// Where a flow can go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outbound {
-    /// `direct`, `block`, or the node's section name.
-    pub name: String,
-    /// How.
-    pub kind: OutboundKind,
-}
-
-/// How an outbound carries flows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum OutboundKind {
-    /// The daemon's own, marked connection.
-    Direct,
-    /// Refused.
-    Block,
-    /// A SOCKS5 server (RFC 1928), CONNECT and UDP ASSOCIATE.
-    Socks5 {
-        /// The server.
-        addr: SocketAddr,
-        /// User name and password (RFC 1929), 1 to 255 bytes each.
-        login: Option<(String, Secret)>,
-    },
-}
-
-/// A value that is never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps a secret.
-    pub fn new(secret: String) -> Self {
-        Self(secret)
-    }
-
-    /// For the wire only.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
+impl Config {
+    /// Reads a configuration. `file_name` is what problems call it, `text` its bytes.
+    ///
+    /// # Errors
+    /// Every problem of the file, sorted by line, at most [`MAX_PROBLEMS`] and one that counts
+    /// the rest. While the text itself is broken, nothing is said about what is missing.
+    pub fn parse(file_name: &str, text: &[u8]) -> Result<Self, Vec<Problem>> {
+        let mut problems = Problems::new(file_name);
+        let file = uci::parse(text);
+        for error in &file.errors {
+            problems.add(error.place, "", "", Wrong::new(error.what, error.write));
+        }
+        let complete = file.errors.is_empty();
+        let lowered = low::lower(&file.sections, complete, &mut problems);
+        let config = if complete {
+            high::build(&lowered, &mut problems)
+        } else {
+            None
+        };
+        match config {
+            Some(config) if problems.is_empty() => Ok(config),
+            _ => Err(problems.into_vec()),
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Control messages of `recvmsg` and `sendmsg`. I/O structures, no system call.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use libc::{c_int, msghdr};
 
@@ -20,22 +20,22 @@ impl Control {
         message.msg_controllen = self.0.len() as _;
     }
 
-    /// Writes the source that the kernel shall use (IP_PKTINFO, IPV6_PKTINFO) and attaches
-    /// it. `interface` binds an IPv6 source to a device; 0 leaves that to the routing.
-    pub(super) fn attach_source(&mut self, message: &mut msghdr, source: IpAddr, interface: u32) {
+    /// Writes the source address that the kernel shall use (IP_PKTINFO, IPV6_PKTINFO) and
+    /// attaches it. The scope of a link-local one chooses the interface.
+    pub(super) fn attach_source(&mut self, message: &mut msghdr, source: SocketAddr) {
         match source {
-            IpAddr::V4(v4) => {
+            SocketAddr::V4(v4) => {
                 let info = libc::in_pktinfo {
                     ipi_ifindex: 0,
-                    ipi_spec_dst: sockaddr::in_addr(v4),
-                    ipi_addr: sockaddr::in_addr(v4),
+                    ipi_spec_dst: sockaddr::in_addr(*v4.ip()),
+                    ipi_addr: sockaddr::in_addr(*v4.ip()),
                 };
                 self.put(message, libc::IPPROTO_IP, libc::IP_PKTINFO, info);
             }
-            IpAddr::V6(v6) => {
+            SocketAddr::V6(v6) => {
                 let info = libc::in6_pktinfo {
-                    ipi6_addr: sockaddr::in6_addr(v6),
-                    ipi6_ifindex: interface as _,
+                    ipi6_addr: sockaddr::in6_addr(*v6.ip()),
+                    ipi6_ifindex: v6.scope_id() as _,
                 };
                 self.put(message, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info);
             }

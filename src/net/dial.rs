@@ -9,20 +9,35 @@ use futures_lite::future;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::OWN_MARK;
+use super::options::prepare_stream;
 
-/// Connects to `addr` within `limit`. Small writes are sent at once (TCP_NODELAY).
-pub async fn tcp(addr: SocketAddr, limit: Duration) -> io::Result<Async<TcpStream>> {
-    within(limit, connect(addr)).await
+/// Connects to `addr`; put it in [`within`] for a limit. Small writes are sent at once
+/// (TCP_NODELAY), and a peer that vanished is noticed (keepalive).
+pub async fn tcp(addr: SocketAddr) -> io::Result<Async<TcpStream>> {
+    let socket = open(addr, Type::STREAM, Protocol::TCP)?;
+    prepare_stream(&socket)?;
+    let connected = socket.connect(&addr.into());
+    let stream: Async<TcpStream> = Async::new_nonblocking(socket.into())?;
+    match connected {
+        Ok(()) => return Ok(stream),
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+        Err(error) => return Err(error),
+    }
+    stream.writable().await?;
+    match stream.get_ref().take_error()? {
+        Some(error) => Err(error),
+        None => Ok(stream),
+    }
 }
 
 /// Waits for `work`, at most `limit`; TimedOut after that.
-pub async fn within<T>(
+pub async fn within<T, E: From<io::Error>>(
     limit: Duration,
-    work: impl Future<Output = io::Result<T>>,
-) -> io::Result<T> {
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
     future::or(work, async {
         Timer::after(limit).await;
-        Err(io::ErrorKind::TimedOut.into())
+        Err(io::Error::from(io::ErrorKind::TimedOut).into())
     })
     .await
 }
@@ -45,23 +60,6 @@ pub fn udp_connected(peer: SocketAddr) -> io::Result<Async<UdpSocket>> {
     let socket = open(peer, Type::DGRAM, Protocol::UDP)?;
     socket.connect(&peer.into())?;
     Async::new_nonblocking(socket.into())
-}
-
-async fn connect(addr: SocketAddr) -> io::Result<Async<TcpStream>> {
-    let socket = open(addr, Type::STREAM, Protocol::TCP)?;
-    socket.set_tcp_nodelay(true)?;
-    let connected = socket.connect(&addr.into());
-    let stream: Async<TcpStream> = Async::new_nonblocking(socket.into())?;
-    match connected {
-        Ok(()) => return Ok(stream),
-        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
-        Err(error) => return Err(error),
-    }
-    stream.writable().await?;
-    match stream.get_ref().take_error()? {
-        Some(error) => Err(error),
-        None => Ok(stream),
-    }
 }
 
 fn open(addr: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {

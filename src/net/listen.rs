@@ -7,12 +7,12 @@
 //! with it ([`super::batch`]).
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::OWN_MARK;
-use super::options::set_int;
+use super::options::{prepare_stream, set_int};
 
 /// Connections that wait to be accepted; the kernel cuts it to net.core.somaxconn.
 const BACKLOG: i32 = 1024;
@@ -26,6 +26,7 @@ const UDP_RECEIVE: libc::c_int = 1 << 20;
 pub fn transparent_tcp(loopback: IpAddr) -> io::Result<TcpListener> {
     let socket = open(loopback, Type::STREAM, Protocol::TCP)?;
     set_transparent(&socket, loopback)?;
+    prepare_stream(&socket)?;
     socket.bind(&SocketAddr::new(loopback, 0).into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -47,6 +48,7 @@ pub fn plain_tcp(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = open(addr.ip(), Type::STREAM, Protocol::TCP)?;
     // A restart must not wait for TIME_WAIT sockets of the last instance.
     socket.set_reuse_address(true)?;
+    prepare_stream(&socket)?;
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -60,6 +62,16 @@ pub fn plain_udp(addr: SocketAddr) -> io::Result<UdpSocket> {
     enlarge_receive(&socket)?;
     socket.bind(&addr.into())?;
     Ok(socket.into())
+}
+
+/// Accepts a connection without waiting. The stream does not block; its `local_addr()` is the
+/// original destination on a transparent listener.
+pub fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    // accept4 sets the flag in the same call; the standard library needs another.
+    let (socket, peer) =
+        SockRef::from(listener).accept4(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC)?;
+    let peer = peer.as_socket().ok_or(io::ErrorKind::InvalidData)?;
+    Ok((socket.into(), peer))
 }
 
 /// A marked socket of `ip`'s family, IPv6 without IPv4-mapped addresses.

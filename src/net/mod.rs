@@ -2,7 +2,8 @@
 //!
 //! [`listen`] makes the sockets that intercepted packets are assigned to, [`batch`] reads
 //! datagrams from them many per system call, [`reply`] answers in the name of any address,
-//! [`dial`] opens connections that are never intercepted again.
+//! [`dial`] opens connections that are never intercepted again, [`splice`] moves bytes from
+//! one to another, [`stream`] breaks them.
 
 pub mod batch;
 mod control;
@@ -11,6 +12,8 @@ pub mod listen;
 mod options;
 pub mod reply;
 mod sockaddr;
+pub mod splice;
+pub mod stream;
 
 /// SO_MARK of every socket of the daemon: what it sends is not intercepted again, and the
 /// BPF program takes a listener for ours only when it carries this mark.

@@ -17,7 +17,6 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use super::OWN_MARK;
 use super::control::Control;
 use super::options::{set, set_int};
-use super::sockaddr;
 
 /// Longest payload of a UDP datagram over IPv4; over IPv6 20 bytes more would fit.
 pub const MAX_PAYLOAD: usize = 65_507;
@@ -124,13 +123,8 @@ fn send_message(
     message.msg_namelen = name.len();
     message.msg_iov = vectors.as_mut_ptr();
     message.msg_iovlen = parts.len().min(vectors.len()) as _;
-    // A link-local source or destination is good on one interface only, the client's.
-    let interface = match sockaddr::scope(&from) {
-        0 => sockaddr::scope(&to),
-        scope => scope,
-    };
     let mut control = Control::EMPTY;
-    control.attach_source(&mut message, from.ip(), interface);
+    control.attach_source(&mut message, from);
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: all pointers of `message` are to locals and arguments alive during the call.
     let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &message, flags) };

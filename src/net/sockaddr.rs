@@ -41,11 +41,3 @@ pub(super) fn in6_addr(ip: Ipv6Addr) -> in6_addr {
         s6_addr: ip.octets(),
     }
 }
-
-/// The interface that a link-local address is bound to; 0 for every other address.
-pub(super) fn scope(addr: &SocketAddr) -> u32 {
-    match addr {
-        SocketAddr::V6(v6) => v6.scope_id(),
-        SocketAddr::V4(_) => 0,
-    }
-}

@@ -1,1 +1,141 @@
-//! stub
+//! How flows leave: directly, not at all, or through a node. I/O is in the outbound's own file.
+
+mod direct;
+pub mod socks5;
+
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use async_io::Async;
+use futures_lite::future;
+
+use crate::config::OutboundKind;
+use crate::net::dial::within;
+
+/// A connection or association that is not up after this long has failed, handshake included.
+pub const DIAL_LIMIT: Duration = Duration::from_secs(8);
+
+/// Why an outbound could not carry a flow.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// The outbound refuses everything.
+    #[error("blocked")]
+    Blocked,
+    /// Nothing came of it within [`DIAL_LIMIT`].
+    #[error("no answer within {} s", DIAL_LIMIT.as_secs())]
+    Timeout,
+    /// A system call failed: refused, unreachable, out of descriptors, closed by the peer.
+    #[error("{0}")]
+    Io(io::Error),
+    /// The node broke SOCKS5, or refused in its words.
+    #[error("socks5: {0}")]
+    Socks5(#[from] socks5::wire::Error),
+}
+
+impl From<io::Error> for DialError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::TimedOut => Self::Timeout,
+            _ => Self::Io(error),
+        }
+    }
+}
+
+/// A way out.
+#[derive(Debug)]
+pub enum Outbound {
+    /// Our own connection.
+    Direct,
+    /// Refused.
+    Block,
+    /// A SOCKS5 server.
+    Socks5(socks5::Server),
+}
+
+impl Outbound {
+    /// As configured.
+    pub fn new(kind: &OutboundKind) -> Self {
+        match kind {
+            OutboundKind::Direct => Self::Direct,
+            OutboundKind::Block => Self::Block,
+            OutboundKind::Socks5 { addr, login } => {
+                Self::Socks5(socks5::Server::new(*addr, login.clone()))
+            }
+        }
+    }
+
+    /// A TCP stream to `destination`, ready for the client's bytes.
+    pub async fn tcp(&self, destination: SocketAddr) -> Result<Async<TcpStream>, DialError> {
+        within(DIAL_LIMIT, async {
+            match self {
+                Self::Direct => Ok(direct::tcp(destination).await?),
+                Self::Block => Err(DialError::Blocked),
+                Self::Socks5(server) => server.connect(destination).await,
+            }
+        })
+        .await
+    }
+
+    /// One upstream socket for all datagrams of a client, whatever their destinations, which
+    /// are of the family of `destination`.
+    pub async fn udp(&self, destination: SocketAddr) -> Result<Association, DialError> {
+        within(DIAL_LIMIT, async {
+            match self {
+                Self::Direct => Ok(Association::Direct(direct::Socket::new(destination)?)),
+                Self::Block => Err(DialError::Blocked),
+                Self::Socks5(server) => Ok(Association::Socks5(server.associate().await?)),
+            }
+        })
+        .await
+    }
+}
+
+/// A client's UDP socket on the far side.
+#[derive(Debug)]
+pub enum Association {
+    /// Our own socket.
+    Direct(direct::Socket),
+    /// A SOCKS5 association.
+    Socks5(socks5::Association),
+}
+
+impl Association {
+    /// Sends a datagram without waiting; WouldBlock when the send buffer is full.
+    pub fn send(&self, destination: SocketAddr, payload: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Direct(socket) => socket.send(destination, payload),
+            Self::Socks5(association) => association.send(destination, payload),
+        }
+    }
+
+    /// Waits until a datagram may be there. An error ends the association.
+    pub async fn readable(&self) -> io::Result<()> {
+        match self {
+            Self::Direct(socket) => socket.readable().await,
+            Self::Socks5(association) => association.readable().await,
+        }
+    }
+
+    /// Waits until the far side ends the association, and says why.
+    pub async fn ended(&self) -> io::Error {
+        match self {
+            Self::Direct(_) => future::pending().await,
+            Self::Socks5(association) => association.ended().await,
+        }
+    }
+
+    /// Takes one datagram without waiting, with the remote that sent it; WouldBlock when
+    /// there is none. InvalidData is about that datagram alone, other errors end the
+    /// association. `buffer` holds any datagram, headers included, when it has
+    /// [`MAX_DATAGRAM`] bytes.
+    pub fn recv<'a>(&self, buffer: &'a mut [u8]) -> io::Result<(SocketAddr, &'a [u8])> {
+        match self {
+            Self::Direct(socket) => socket.recv(buffer),
+            Self::Socks5(association) => association.recv(buffer),
+        }
+    }
+}
+
+/// No UDP datagram is longer, bytes.
+pub const MAX_DATAGRAM: usize = 65_535;

@@ -20,10 +20,7 @@ pub struct Selector<T> {
 
 impl<T> Default for Selector<T> {
     fn default() -> Self {
-        Self {
-            include: Vec::new(),
-            exclude: Vec::new(),
-        }
+        Self { include: Vec::new(), exclude: Vec::new() }
     }
 }
 

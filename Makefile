@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+# The work is done by scripts/, cross/build and lab/run.
+
+.PHONY: help build lab test lint size bench
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
+
+build: ## the daemon for this machine, at target/release/dae
+	@scripts/packages build
+	cargo build --release --locked
+
+lab: ## a home network in namespaces: what works, shown on the wire; needs root
+	@scripts/packages build lab
+	cargo build --release --locked
+	python3 lab/run --dae target/release/dae
+
+test: ## everything: lint, tests, the lab under each hook, cross builds; needs root
+	@scripts/test
+
+lint: ## form, warnings and boundaries of the code
+	@scripts/packages build lint
+	@scripts/lint
+
+size: ## sizes of the router binaries against their budget
+	@scripts/packages build cross
+	@cross/build aarch64 mipsel
+	@scripts/size
+
+bench: ## cost of the BPF program, the direct path and DNS answers; needs root
+	@scripts/packages build lab bench
+	cargo build --release --locked
+	@scripts/bench

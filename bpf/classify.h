@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only
+ *
+ * Which rule decides: one look-up per dimension gives a bit vector of the rules that do not
+ * reject the value; the lowest bit left in all of them is the rule. src/rules/image.rs makes
+ * the tables.
+ */
+#ifndef DAE_CLASSIFY_H
+#define DAE_CLASSIFY_H
+
+#include "maps.h"
+#include "parse.h"
+
+/* Index of the lowest bit; `word` is not 0. By halves: there is no such instruction, and a
+ * multiplication of 64 bits is dear on mips. */
+static __always_inline __u32 lowest_bit(__u64 word)
+{
+	__u32 half = word, bit = 0;
+
+	if (!half) {
+		half = word >> 32;
+		bit = 32;
+	}
+	if (!(half & 0xffff)) {
+		half >>= 16;
+		bit += 16;
+	}
+	if (!(half & 0xff)) {
+		half >>= 8;
+		bit += 8;
+	}
+	if (!(half & 0xf)) {
+		half >>= 4;
+		bit += 4;
+	}
+	if (!(half & 0x3)) {
+		half >>= 2;
+		bit += 2;
+	}
+	return bit + !(half & 1);
+}
+
+static __always_inline void narrow(struct dae_vector *left, __u32 index)
+{
+	const struct dae_vector *vector;
+
+	if (index == DAE_VECTOR_ALL)
+		return;
+	vector = bpf_map_lookup_elem(&vectors, &index);
+	if (!vector)
+		return;
+	left->word[0] &= vector->word[0];
+	left->word[1] &= vector->word[1];
+	left->word[2] &= vector->word[2];
+	left->word[3] &= vector->word[3];
+}
+
+static __always_inline __u32 vector_of(void *map, const void *key, __u32 miss)
+{
+	const __u32 *index = bpf_map_lookup_elem(map, key);
+
+	return index ? *index : miss;
+}
+
+static __always_inline __u32 port_vector(void *map, __be16 port)
+{
+	__u32 number = bswap16(port), group = number / 4;
+	const struct dae_ports *ports = bpf_map_lookup_elem(map, &group);
+
+	return ports ? ports->vector[number % 4] : DAE_VECTOR_ALL;
+}
+
+static __always_inline __u32 src_vector(const struct packet *p, __u32 miss)
+{
+	struct dae_net4 net4 = { .prefix_len = 32 };
+	struct dae_net6 net6 = { .prefix_len = 128 };
+
+	if (p->v6) {
+		__builtin_memcpy(net6.addr, &p->key.src, sizeof(net6.addr));
+		return vector_of(&src6, &net6, miss);
+	}
+	__builtin_memcpy(net4.addr, &p->key.src.word[3], sizeof(net4.addr));
+	return vector_of(&src4, &net4, miss);
+}
+
+static __always_inline __u32 dst_vector(const struct packet *p, __u32 miss)
+{
+	struct dae_net4 net4 = { .prefix_len = 32 };
+	struct dae_net6 net6 = { .prefix_len = 128 };
+
+	if (p->v6) {
+		__builtin_memcpy(net6.addr, &p->key.dst, sizeof(net6.addr));
+		return vector_of(&dst6, &net6, miss);
+	}
+	__builtin_memcpy(net4.addr, &p->key.dst.word[3], sizeof(net4.addr));
+	return vector_of(&dst4, &net4, miss);
+}
+
+static __always_inline __u32 kind_of(const struct packet *p)
+{
+	return (p->key.proto == IPPROTO_UDP ? DAE_KIND_UDP : 0) | (p->v6 ? DAE_KIND_V6 : 0);
+}
+
+/* Number of the rule that decides, DAE_RULES for the default. */
+static __always_inline __u32 classify(struct __sk_buff *skb, const struct packet *p, const struct dae_settings *s,
+				      int eth)
+{
+	struct dae_vector left = { { ~0ull, ~0ull, ~0ull, ~0ull } };
+	__u32 ifindex = skb->ifindex;
+
+	narrow(&left, s->kind[kind_of(p)]);
+	narrow(&left, s->dscp[p->dscp % DAE_DSCPS]);
+	narrow(&left, port_vector(&src_ports, p->key.src_port));
+	narrow(&left, port_vector(&dst_ports, p->key.dst_port));
+	narrow(&left, src_vector(p, s->miss[DAE_MISS_SRC]));
+	narrow(&left, dst_vector(p, s->miss[DAE_MISS_DST]));
+	narrow(&left, vector_of(&names, &p->key.dst, s->miss[DAE_MISS_NAME]));
+	narrow(&left, eth ? vector_of(&macs, &p->mac, s->miss[DAE_MISS_MAC]) : s->miss[DAE_MISS_MAC]);
+	narrow(&left, vector_of(&interfaces, &ifindex, s->miss[DAE_MISS_INTERFACE]));
+
+	if (left.word[0])
+		return lowest_bit(left.word[0]);
+	if (left.word[1])
+		return 64 + lowest_bit(left.word[1]);
+	if (left.word[2])
+		return 128 + lowest_bit(left.word[2]);
+	if (left.word[3])
+		return 192 + lowest_bit(left.word[3]);
+	return DAE_RULES;
+}
+
+#endif

@@ -1,0 +1,382 @@
+//! What a client asks, and what we ask an upstream.
+
+use super::{
+    CLASS_IN, EDNS_UDP, HEADER, MAX_NAME, flag, long, put_word, rcode, rtype, skip_name, word,
+};
+
+/// Name, type and class in wire form, the name in lower case.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Question<B = Box<[u8]>>(B);
+
+impl<B: AsRef<[u8]>> Question<B> {
+    /// Name, type and class as on the wire.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_ref()
+    }
+
+    /// Type asked for.
+    pub fn qtype(&self) -> u16 {
+        let bytes = self.as_bytes();
+        word(bytes, bytes.len() - 4).unwrap_or(0)
+    }
+
+    /// Class asked for.
+    pub fn qclass(&self) -> u16 {
+        let bytes = self.as_bytes();
+        word(bytes, bytes.len() - 2).unwrap_or(0)
+    }
+
+    /// The name in text: lower case, no final dot, empty for the root. Bytes that cannot stand
+    /// in a name of a configuration are written `\ddd` (RFC 1035, 5.1).
+    pub fn text(&self) -> String {
+        let bytes = self.as_bytes();
+        let mut rest = &bytes[..bytes.len() - 4];
+        let mut text = String::with_capacity(rest.len());
+        while let Some((&length, tail)) = rest.split_first() {
+            let (label, tail) = tail.split_at(usize::from(length).min(tail.len()));
+            if !label.is_empty() && !text.is_empty() {
+                text.push('.');
+            }
+            for &byte in label {
+                match byte {
+                    b'!'..=b'~' if byte != b'.' && byte != b'\\' => text.push(char::from(byte)),
+                    _ => text.push_str(&format!("\\{byte:03}")),
+                }
+            }
+            rest = tail;
+        }
+        text
+    }
+
+    /// A copy that owns its bytes.
+    pub fn to_owned(&self) -> Question {
+        Question(self.as_bytes().into())
+    }
+}
+
+impl<B: AsRef<[u8]>> std::fmt::Debug for Question<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} {}", self.text(), self.qclass(), self.qtype())
+    }
+}
+
+/// Bytes of a question on the stack.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Inline {
+    bytes: [u8; MAX_NAME + 4],
+    length: usize,
+}
+
+impl AsRef<[u8]> for Inline {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+/// The OPT record of a query. Options are hop by hop (RFC 6891, 6.1.2) and we know none of
+/// them, so client subnets and cookies are dropped here: nothing of one client reaches an
+/// upstream, and answers never depend on them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Edns {
+    /// UDP payload that the sender can take, bytes.
+    pub udp: u16,
+    /// Version; we speak 0.
+    pub version: u8,
+    /// DNSSEC records wanted (RFC 3225).
+    pub dnssec_ok: bool,
+    /// Whether there were options.
+    pub options: bool,
+}
+
+/// A query that can be answered.
+pub struct Query<'a> {
+    /// ID.
+    pub id: u16,
+    /// Second word of the header, see [`flag`].
+    pub flags: u16,
+    /// The question in lower case.
+    pub question: Question<Inline>,
+    /// The question as the client wrote it.
+    pub asked: &'a [u8],
+    /// EDNS, when the client speaks it.
+    pub edns: Option<Edns>,
+}
+
+/// A message that is no query we can answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// Not even a header, or a response: an answer could start a loop.
+    Silent,
+    /// Answer with this code and no question ([`super::error_without_question`]).
+    Code(u8),
+}
+
+impl<'a> Query<'a> {
+    /// Reads a client's message. Bytes behind the last record are ignored.
+    pub fn parse(message: &'a [u8]) -> Result<Self, Refusal> {
+        let header: &[u8; HEADER] = message.first_chunk().ok_or(Refusal::Silent)?;
+        let flags = u16::from_be_bytes([header[2], header[3]]);
+        if flags & flag::QR != 0 {
+            return Err(Refusal::Silent);
+        }
+        if flags & flag::OPCODE != 0 {
+            return Err(Refusal::Code(rcode::NOTIMP));
+        }
+        // One question, no answer, no authority.
+        if header[4..10] != [0, 1, 0, 0, 0, 0] {
+            return Err(Refusal::Code(rcode::FORMERR));
+        }
+        let formerr = Refusal::Code(rcode::FORMERR);
+        let question = question(message).ok_or(formerr)?;
+        let end = HEADER + question.as_bytes().len();
+        if matches!(question.qtype(), rtype::AXFR | rtype::IXFR | rtype::OPT) {
+            return Err(Refusal::Code(rcode::NOTIMP));
+        }
+        let additional = u16::from_be_bytes([header[10], header[11]]);
+        let edns = match additional {
+            0 => None,
+            _ => additional_edns(message, end, additional).ok_or(formerr)?,
+        };
+        let id = u16::from_be_bytes([header[0], header[1]]);
+        Ok(Self {
+            id,
+            flags,
+            question,
+            asked: &message[HEADER..end],
+            edns,
+        })
+    }
+
+    /// Whether DNSSEC records are wanted.
+    pub fn dnssec_ok(&self) -> bool {
+        self.edns.is_some_and(|edns| edns.dnssec_ok)
+    }
+}
+
+/// Checks the question of a message and copies it in lower case. Compression makes no sense in
+/// the first name of a message and is refused.
+fn question(message: &[u8]) -> Option<Question<Inline>> {
+    let mut lower = Inline {
+        bytes: [0; MAX_NAME + 4],
+        length: 0,
+    };
+    let mut at = HEADER;
+    loop {
+        let length = usize::from(*message.get(at)?);
+        if length == 0 {
+            break;
+        }
+        if length > 63 {
+            return None;
+        }
+        at += 1 + length;
+    }
+    let asked = message.get(HEADER..at + 5)?;
+    let copy = lower.bytes.get_mut(..asked.len())?;
+    copy.copy_from_slice(asked);
+    lower.length = asked.len();
+    // Length bytes are below 64 and so are no letters.
+    copy[..asked.len() - 4].make_ascii_lowercase();
+    Some(Question(lower))
+}
+
+/// The OPT record among `count` additional records at `at`: `Some(None)` when there is none,
+/// None when a record is broken or there are two (RFC 6891, 6.1.1).
+fn additional_edns(message: &[u8], mut at: usize, count: u16) -> Option<Option<Edns>> {
+    let mut found = None;
+    for _ in 0..count {
+        let root = *message.get(at)? == 0;
+        at = skip_name(message, at)?;
+        let kind = word(message, at)?;
+        let data = usize::from(word(message, at + 8)?);
+        let end = at + 10 + data;
+        if end > message.len() {
+            return None;
+        }
+        if kind == rtype::OPT {
+            if found.is_some() || !root {
+                return None;
+            }
+            let ttl = long(message, at + 4)?;
+            found = Some(Edns {
+                udp: word(message, at + 2)?,
+                version: (ttl >> 16) as u8,
+                dnssec_ok: ttl & 0x8000 != 0,
+                options: data != 0,
+            });
+        }
+        at = end;
+    }
+    Some(found)
+}
+
+/// The message for an upstream: RD and CD as given in `flags`, AD set to learn whether the
+/// answer was validated (RFC 6840, 5.7), and our own OPT record unless the upstream does not
+/// understand it.
+pub fn upstream_query(
+    id: u16,
+    flags: u16,
+    question: &Question,
+    edns: bool,
+    dnssec: bool,
+) -> Vec<u8> {
+    let question = question.as_bytes();
+    let mut message = Vec::with_capacity(HEADER + question.len() + 11);
+    message.extend([0; HEADER]);
+    put_word(&mut message, 0, id);
+    put_word(&mut message, 2, flags & (flag::RD | flag::CD) | flag::AD);
+    message[5] = 1;
+    message.extend(question);
+    if edns {
+        message[11] = 1;
+        message.extend(opt(0, dnssec));
+    }
+    message
+}
+
+/// An OPT record of ours, `extended` being the upper bits of the response code.
+pub(super) fn opt(extended: u8, dnssec: bool) -> [u8; 11] {
+    let [size, more] = EDNS_UDP.to_be_bytes();
+    let dnssec = if dnssec { 0x80 } else { 0 };
+    [
+        0,
+        0,
+        rtype::OPT as u8,
+        size,
+        more,
+        extended,
+        0,
+        dnssec,
+        0,
+        0,
+        0,
+    ]
+}
+
+impl Question {
+    /// From a name in text of letters, digits, hyphens and underscores; None when it has no
+    /// place on the wire.
+    pub fn of(name: &str, qtype: u16) -> Option<Self> {
+        let mut bytes = Vec::with_capacity(name.len() + 6);
+        for label in name.split('.').filter(|label| !label.is_empty()) {
+            bytes.push(
+                u8::try_from(label.len())
+                    .ok()
+                    .filter(|length| *length < 64)?,
+            );
+            bytes.extend(label.to_ascii_lowercase().as_bytes());
+        }
+        bytes.push(0);
+        if bytes.len() > MAX_NAME {
+            return None;
+        }
+        bytes.extend(qtype.to_be_bytes());
+        bytes.extend(CLASS_IN.to_be_bytes());
+        Some(Self(bytes.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(name: &str, qtype: u16, edns: bool) -> Vec<u8> {
+        let question = Question::of(name, qtype).unwrap();
+        upstream_query(7, flag::RD, &question, edns, false)
+    }
+
+    #[test]
+    fn a_query_is_read() {
+        let mut bytes = message("www.example.com", rtype::A, true);
+        bytes[13] = b'W';
+        let dnssec_ok = bytes.len() - 4;
+        bytes[dnssec_ok] = 0x80;
+        let query = Query::parse(&bytes).unwrap();
+        assert_eq!((query.id, query.flags & flag::RD), (7, flag::RD));
+        assert_eq!(query.question.text(), "www.example.com");
+        assert_eq!((query.question.qtype(), query.question.qclass()), (1, 1));
+        assert!(query.asked.starts_with(b"\x03Www"));
+        let edns = Edns {
+            udp: EDNS_UDP,
+            version: 0,
+            dnssec_ok: true,
+            options: false,
+        };
+        assert_eq!(query.edns, Some(edns));
+        assert!(Query::parse(&message("", rtype::A, false)).is_ok_and(|q| q.question.text() == ""));
+    }
+
+    #[test]
+    fn what_is_no_query_is_told_apart() {
+        let good = message("example.com", rtype::A, true);
+        let with = |at: usize, value: u8| {
+            let mut bytes = good.clone();
+            bytes[at] = value;
+            Query::parse(&bytes).err()
+        };
+        assert_eq!(Query::parse(&good[..11]).err(), Some(Refusal::Silent));
+        assert_eq!(with(2, 0x80), Some(Refusal::Silent), "a response");
+        assert_eq!(
+            with(2, 0x28),
+            Some(Refusal::Code(rcode::NOTIMP)),
+            "an update"
+        );
+        for (at, value) in [(5, 0), (5, 2), (7, 1), (9, 1), (11, 2)] {
+            assert_eq!(
+                with(at, value),
+                Some(Refusal::Code(rcode::FORMERR)),
+                "counts {at}"
+            );
+        }
+        assert_eq!(
+            with(12, 0xc0),
+            Some(Refusal::Code(rcode::FORMERR)),
+            "a pointer"
+        );
+        for cut in HEADER..good.len() {
+            assert_eq!(
+                Query::parse(&good[..cut]).err(),
+                Some(Refusal::Code(1)),
+                "cut at {cut}"
+            );
+        }
+        let transfer = message("example.com", rtype::AXFR, false);
+        assert_eq!(
+            Query::parse(&transfer).err(),
+            Some(Refusal::Code(rcode::NOTIMP))
+        );
+        let mut twice = good.clone();
+        twice.extend(opt(0, false));
+        twice[11] = 2;
+        assert_eq!(
+            Query::parse(&twice).err(),
+            Some(Refusal::Code(rcode::FORMERR))
+        );
+    }
+
+    #[test]
+    fn long_names_are_refused() {
+        let label = |length: usize| {
+            let mut bytes = vec![length as u8];
+            bytes.extend(vec![b'a'; length]);
+            bytes
+        };
+        let mut bytes = message("", rtype::A, false);
+        let tail = bytes.split_off(HEADER);
+        for _ in 0..4 {
+            bytes.extend(label(62));
+        }
+        for (last, fits) in [(1, true), (2, false)] {
+            let mut bytes = bytes.clone();
+            bytes.extend(label(last));
+            bytes.extend(&tail);
+            assert_eq!(Query::parse(&bytes).is_ok(), fits, "last label {last}");
+        }
+    }
+
+    #[test]
+    fn odd_bytes_are_written_as_numbers() {
+        let question = Question(Box::from(&b"\x04a.\\\xff\x01b\x00\x00\x01\x00\x01"[..]));
+        assert_eq!(question.text(), r"a\046\092\255.b");
+    }
+}

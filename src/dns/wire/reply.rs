@@ -1,0 +1,218 @@
+//! Answers to clients: a copy of stored bytes with a few fields patched.
+
+use super::answer::real_ttl;
+use super::query::{Edns, Query, Question, opt};
+use super::{HEADER, MAX_UDP, PLAIN_UDP, flag, long, put_word, rcode, word};
+
+/// An upstream's message without its OPT record, the question in lower case, followed by the
+/// offset of every TTL: one allocation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    bytes: Box<[u8]>,
+    /// Length of the message.
+    wire: u16,
+}
+
+impl Stored {
+    /// Keeps `message[..end]`. The caller has walked it: `counts` are the records in it by
+    /// section, `ttls` the offsets of their TTLs, and `question` is its question.
+    pub(super) fn new(
+        message: &[u8],
+        end: usize,
+        counts: [u16; 3],
+        ttls: &[u16],
+        question: &Question,
+    ) -> Self {
+        let question = question.as_bytes();
+        let mut bytes = Vec::with_capacity(end + 2 * ttls.len());
+        bytes.extend(&message[..end]);
+        bytes[HEADER..HEADER + question.len()].copy_from_slice(question);
+        for (section, count) in counts.into_iter().enumerate() {
+            put_word(&mut bytes, 6 + 2 * section, count);
+        }
+        for &ttl in ttls {
+            let at = usize::from(ttl);
+            let real = real_ttl(long(&bytes, at).unwrap_or(0));
+            bytes[at..at + 4].copy_from_slice(&real.to_be_bytes());
+        }
+        bytes.extend(ttls.iter().flat_map(|ttl| ttl.to_ne_bytes()));
+        Self {
+            bytes: bytes.into(),
+            wire: end as u16,
+        }
+    }
+
+    /// The message.
+    pub fn wire(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.wire)]
+    }
+
+    /// Bytes of memory behind it.
+    pub fn memory(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Offsets of the TTLs, ascending.
+    fn ttls(&self) -> impl Iterator<Item = usize> {
+        let (pairs, _) = self.bytes[usize::from(self.wire)..].as_chunks::<2>();
+        pairs
+            .iter()
+            .map(|pair| usize::from(u16::from_ne_bytes(*pair)))
+    }
+
+    /// How much fits into `room` bytes, cut at the end of a record: bytes and records.
+    fn fit(&self, question: usize, room: usize) -> (usize, u16) {
+        let wire = self.wire();
+        let mut fits = (HEADER + question, 0);
+        for ttl in self.ttls() {
+            let end = ttl + 6 + usize::from(word(wire, ttl + 4).unwrap_or(0));
+            if end > room {
+                break;
+            }
+            fits = (end, fits.1 + 1);
+        }
+        fits
+    }
+}
+
+/// Whom an answer goes to, as far as its bytes depend on it.
+#[derive(Debug, Clone, Copy)]
+pub struct Asker<'a> {
+    /// ID of the query.
+    pub id: u16,
+    /// Flags of the query.
+    pub flags: u16,
+    /// Question in the client's own spelling.
+    pub question: &'a [u8],
+    /// EDNS of the query.
+    pub edns: Option<Edns>,
+    /// The query came by TCP.
+    pub tcp: bool,
+}
+
+impl<'a> Asker<'a> {
+    /// Who sent `query`.
+    pub fn of(query: &Query<'a>, tcp: bool) -> Self {
+        let Query {
+            id,
+            flags,
+            asked,
+            edns,
+            ..
+        } = *query;
+        Self {
+            id,
+            flags,
+            question: asked,
+            edns,
+            tcp,
+        }
+    }
+
+    /// Largest answer in bytes.
+    pub fn limit(&self) -> usize {
+        match self.edns {
+            _ if self.tcp => usize::from(u16::MAX),
+            None => PLAIN_UDP,
+            Some(edns) => usize::from(edns.udp).clamp(PLAIN_UDP, MAX_UDP),
+        }
+    }
+
+    /// Appends the answer to `out`. `age` is the time since it came, in seconds, None for the
+    /// clients that wait for it. It answers the same question; too long, it is cut at the end
+    /// of a record, and TC says so unless only additional records fell away (RFC 2181, 9).
+    pub fn answer(&self, stored: &Stored, age: Option<u32>, out: &mut Vec<u8>) {
+        let wire = stored.wire();
+        let start = out.len();
+        let room = self.limit() - if self.edns.is_some() { 11 } else { 0 };
+        let from_upstream = word(wire, 2).unwrap_or(0);
+        let mut flags = flag::QR | flag::RA | (self.flags & (flag::RD | flag::CD));
+        flags |= from_upstream & (flag::TC | flag::RCODE);
+        if age.is_none() {
+            flags |= from_upstream & flag::AA;
+        }
+        // Only for those who understand it (RFC 6840, 5.8).
+        if self.flags & flag::AD != 0 || self.edns.is_some_and(|edns| edns.dnssec_ok) {
+            flags |= from_upstream & flag::AD;
+        }
+        if wire.len() <= room {
+            out.extend_from_slice(wire);
+        } else {
+            let (end, records) = stored.fit(self.question.len(), room);
+            out.extend_from_slice(&wire[..end]);
+            if cut_counts(&mut out[start..], records) {
+                flags |= flag::TC;
+            }
+        }
+        let message = &mut out[start..];
+        put_word(message, 0, self.id);
+        put_word(message, 2, flags);
+        message[HEADER..HEADER + self.question.len()].copy_from_slice(self.question);
+        if let Some(age) = age.filter(|age| *age > 0) {
+            count_down(message, stored, age);
+        }
+        self.append_opt(0, start, out);
+    }
+
+    /// Appends an answer without records to `out`: NOERROR or an error.
+    pub fn error(&self, code: u8, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend([0; HEADER]);
+        out.extend(self.question);
+        let message = &mut out[start..];
+        put_word(message, 0, self.id);
+        let kept = self.flags & (flag::RD | flag::CD);
+        put_word(
+            message,
+            2,
+            flag::QR | flag::RA | kept | u16::from(code & 0xf),
+        );
+        message[5] = 1;
+        self.append_opt(code >> 4, start, out);
+    }
+
+    /// A client that speaks EDNS gets our OPT record, another gets none (RFC 6891, 6.1.1).
+    fn append_opt(&self, extended: u8, start: usize, out: &mut Vec<u8>) {
+        let Some(edns) = self.edns else { return };
+        out.extend(opt(extended, edns.dnssec_ok));
+        let message = &mut out[start..];
+        let count = word(message, 10).unwrap_or(0);
+        put_word(message, 10, count.saturating_add(1));
+    }
+}
+
+/// Lowers the counts of the sections to `left` records; true when an answer or authority
+/// record is missing.
+fn cut_counts(message: &mut [u8], mut left: u16) -> bool {
+    let mut missing = false;
+    for section in 0..3 {
+        let at = 6 + 2 * section;
+        let count = word(message, at).unwrap_or(0);
+        let kept = count.min(left);
+        missing |= kept < count && section < 2;
+        left -= kept;
+        put_word(message, at, kept);
+    }
+    missing
+}
+
+fn count_down(message: &mut [u8], stored: &Stored, age: u32) {
+    for at in stored.ttls() {
+        let Some(bytes) = message.get_mut(at..at + 4) else {
+            return;
+        };
+        let ttl = u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+        bytes.copy_from_slice(&ttl.saturating_sub(age).to_be_bytes());
+    }
+}
+
+/// Appends the answer to a message whose question could not be read: its header.
+pub fn error_without_question(message: &[u8], code: u8, out: &mut Vec<u8>) {
+    debug_assert_ne!(code, rcode::NOERROR);
+    let Some(id) = super::id(message) else { return };
+    let flags = word(message, 2).unwrap_or(0) & (flag::OPCODE | flag::RD);
+    let flags = flag::QR | flag::RA | flags | u16::from(code);
+    out.extend(id.to_be_bytes());
+    out.extend(flags.to_be_bytes());
+    out.extend([0; 8]);
+}

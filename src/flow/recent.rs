@@ -1,0 +1,95 @@
+//! A bounded memory of what was decided for flows that are in use. Pure.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::time::{Duration, Instant};
+
+/// Two generations: what is asked for moves to the young one, and the old one is forgotten as a
+/// whole when the young one has become `age` old, or full. What is not asked for is gone after
+/// twice `age` at the latest.
+#[derive(Debug)]
+pub struct Recent<K, V> {
+    young: HashMap<K, V>,
+    old: HashMap<K, V>,
+    /// Entries per generation.
+    room: usize,
+    age: Duration,
+    turned: Option<Instant>,
+}
+
+impl<K: Eq + Hash, V: Copy> Recent<K, V> {
+    /// Remembers at most `limit` entries.
+    pub fn new(limit: usize, age: Duration) -> Self {
+        let room = (limit / 2).max(1);
+        Self {
+            young: HashMap::new(),
+            old: HashMap::new(),
+            room,
+            age,
+            turned: None,
+        }
+    }
+
+    /// The value of `key`, or that of `decide`, which is then remembered.
+    pub fn get(&mut self, key: K, now: Instant, decide: impl FnOnce() -> V) -> V {
+        let due = self
+            .turned
+            .is_none_or(|turned| now.saturating_duration_since(turned) >= self.age);
+        if due {
+            self.turn(now);
+        }
+        if let Some(value) = self.young.get(&key) {
+            return *value;
+        }
+        let value = self.old.remove(&key).unwrap_or_else(decide);
+        if self.young.len() >= self.room {
+            self.turn(now);
+        }
+        self.young.insert(key, value);
+        value
+    }
+
+    fn turn(&mut self, now: Instant) {
+        self.old = std::mem::take(&mut self.young);
+        self.turned = Some(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const AGE: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn what_is_in_use_is_decided_once() {
+        let mut recent = Recent::new(8, AGE);
+        let start = Instant::now();
+        for second in 0..100 {
+            let now = start + Duration::from_secs(second);
+            assert_eq!(recent.get(1, now, || second), 0);
+        }
+    }
+
+    #[test]
+    fn what_is_not_asked_for_is_decided_anew() {
+        let mut recent = Recent::new(8, AGE);
+        let start = Instant::now();
+        assert_eq!(recent.get(1, start, || 'a'), 'a');
+        assert_eq!(recent.get(2, start + AGE, || 'b'), 'b');
+        assert_eq!(recent.get(1, start + 2 * AGE, || 'c'), 'c');
+    }
+
+    proptest! {
+        #[test]
+        fn it_never_holds_more_than_its_limit(keys in prop::collection::vec(0u8..40, 0..400)) {
+            let mut recent = Recent::new(16, AGE);
+            for key in keys {
+                prop_assert_eq!(recent.get(key, Instant::now(), || key), key);
+                prop_assert!(recent.young.len() + recent.old.len() <= 16);
+            }
+        }
+    }
+}

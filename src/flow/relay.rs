@@ -1,0 +1,200 @@
+//! One relayed connection: bytes both ways until both ends have said all they had. I/O.
+//!
+//! A FIN is passed on at once and the other direction goes on (half-close); a reset is passed
+//! on as a reset. Bytes move by `splice` and never enter the daemon.
+//!
+//! The relay has no clock: it notes that bytes moved, and a sweep once a second decides
+//! ([`Connection::verdict`]) whether it has been quiet for too long.
+
+use std::cell::{Cell, OnceCell};
+use std::io;
+use std::net::TcpStream;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use async_io::Async;
+use futures_lite::future;
+
+use crate::net::splice::PipePool;
+use crate::net::stream;
+
+/// After one FIN, a connection that is silent for so long ends. The same as a connection that
+/// conntrack has seen half closed (nf_conntrack_tcp_timeout_close_wait): a client that is
+/// gone for good cannot be told from one that waits for its answer, so the answer may take as
+/// long through us as through plain NAT.
+pub const HALF_CLOSED_IDLE: Duration = Duration::from_secs(60);
+
+/// Times that one direction moves bytes before others get their turn.
+const TURN: u32 = 16;
+
+/// Bytes relayed by one outbound.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// From clients.
+    pub up: Cell<u64>,
+    /// To clients.
+    pub down: Cell<u64>,
+}
+
+/// What relay and sweep share of one connection.
+#[derive(Debug)]
+pub struct Connection {
+    client: Async<TcpStream>,
+    /// Empty while being dialled.
+    server: OnceCell<Async<TcpStream>>,
+    /// Bytes moved since the last sweep.
+    moved: Cell<bool>,
+    /// Time of the last sweep that saw bytes.
+    active: Cell<Instant>,
+    up: Direction,
+    down: Direction,
+}
+
+#[derive(Debug, Default)]
+struct Direction {
+    /// The source's FIN was passed on.
+    finished: Cell<bool>,
+    /// Waits for the destination, so nobody looks at the source.
+    stalled: Cell<bool>,
+}
+
+/// Why a sweep ends a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Quiet for too long.
+    Idle,
+    /// One side broke while nobody was looking at it.
+    Broken,
+}
+
+impl Connection {
+    /// A client's connection that is going to be dialled.
+    pub fn new(client: Async<TcpStream>, now: Instant) -> Self {
+        Self {
+            client,
+            server: OnceCell::new(),
+            moved: Cell::new(false),
+            active: Cell::new(now),
+            up: Direction::default(),
+            down: Direction::default(),
+        }
+    }
+
+    /// Relays until both directions have ended. On an error the side that had not been told
+    /// everything is told so by a reset.
+    pub async fn relay(
+        &self,
+        server: Async<TcpStream>,
+        pipes: &Rc<PipePool>,
+        traffic: &Traffic,
+    ) -> io::Result<()> {
+        self.moved.set(true);
+        let server = self.server.get_or_init(|| server);
+        let up = self.pump(&self.client, server, pipes, &self.up, &traffic.up);
+        let down = self.pump(server, &self.client, pipes, &self.down, &traffic.down);
+        let result = future::try_zip(up, down).await.map(drop);
+        if result.is_err() {
+            self.reset_unfinished();
+        }
+        result
+    }
+
+    /// The client cannot be served.
+    pub fn refuse(&self) {
+        stream::reset_on_close(self.client.get_ref());
+    }
+
+    /// To be called once a second: whether the connection must end.
+    pub fn verdict(&self, now: Instant, idle: Duration) -> Option<Ending> {
+        let Some(server) = self.server.get() else {
+            // The dial has its own limit.
+            return None;
+        };
+        if self.moved.take() {
+            self.active.set(now);
+        }
+        let half_closed = self.up.finished.get() || self.down.finished.get();
+        let limit = if half_closed {
+            idle.min(HALF_CLOSED_IDLE)
+        } else {
+            idle
+        };
+        if now.saturating_duration_since(self.active.get()) >= limit {
+            return Some(Ending::Idle);
+        }
+        let unwatched = half_closed || self.up.stalled.get() || self.down.stalled.get();
+        let broken = || {
+            [&self.client, server]
+                .iter()
+                .any(|end| stream::is_broken(end.get_ref()))
+        };
+        if unwatched && broken() {
+            self.reset_unfinished();
+            return Some(Ending::Broken);
+        }
+        None
+    }
+
+    /// A side that has got its FIN has got everything, and keeps it.
+    fn reset_unfinished(&self) {
+        if !self.down.finished.get() {
+            stream::reset_on_close(self.client.get_ref());
+        }
+        if let Some(server) = self.server.get()
+            && !self.up.finished.get()
+        {
+            stream::reset_on_close(server.get_ref());
+        }
+    }
+
+    async fn pump(
+        &self,
+        from: &Async<TcpStream>,
+        to: &Async<TcpStream>,
+        pipes: &Rc<PipePool>,
+        direction: &Direction,
+        total: &Cell<u64>,
+    ) -> io::Result<()> {
+        let mut turns = 0;
+        let mut pipe = pipes.pipe()?;
+        loop {
+            match pipe.fill(from.get_ref()) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    drop(pipe);
+                    from.readable().await?;
+                    pipe = pipes.pipe()?;
+                    turns = 0;
+                    continue;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            }
+            while pipe.filled() > 0 {
+                match pipe.drain(to.get_ref()) {
+                    Ok(moved) => {
+                        total.set(total.get() + moved as u64);
+                        self.moved.set(true);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        direction.stalled.set(true);
+                        let writable = to.writable().await;
+                        direction.stalled.set(false);
+                        writable?;
+                        turns = 0;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            turns += 1;
+            if turns >= TURN {
+                turns = 0;
+                future::yield_now().await;
+            }
+        }
+        direction.finished.set(true);
+        stream::finish(to.get_ref())
+    }
+}

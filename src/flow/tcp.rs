@@ -1,0 +1,202 @@
+//! Intercepted TCP connections: accept, decide, dial, relay. I/O.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use async_executor::Task;
+use async_io::{Async, Timer};
+use futures_lite::future;
+
+use super::relay::{Connection, Ending};
+use super::shared::{Shared, Way, is_own};
+use super::stats::{TcpStats, count};
+use crate::net::splice::PipePool;
+use crate::net::{listen, stream};
+use crate::rules::Proto;
+
+/// Pause after an accept that failed for want of descriptors or memory: asking again at once
+/// would spin, as the connection still waits.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(200);
+
+/// Connections accepted before others get their turn.
+const TURN: usize = 16;
+
+pub(super) struct Tcp {
+    shared: Rc<Shared>,
+    limit: usize,
+    idle: Duration,
+    connections: RefCell<HashMap<u64, Entry>>,
+    last: Cell<u64>,
+    pipes: Rc<PipePool>,
+    stats: Cell<TcpStats>,
+}
+
+/// The table owns the task: without an entry there is none.
+struct Entry {
+    connection: Rc<Connection>,
+    task: Task<()>,
+}
+
+impl Tcp {
+    pub fn new(shared: Rc<Shared>, limit: usize, idle: Duration) -> Self {
+        Self {
+            shared,
+            limit,
+            idle,
+            connections: RefCell::default(),
+            last: Cell::default(),
+            pipes: Rc::default(),
+            stats: Cell::default(),
+        }
+    }
+
+    pub fn stats(&self) -> TcpStats {
+        TcpStats {
+            active: self.connections.borrow().len() as u64,
+            ..self.stats.get()
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.connections.borrow().is_empty()
+    }
+
+    /// Accepts for ever.
+    pub async fn accept(self: Rc<Self>, listener: Async<TcpListener>) {
+        let mut turns = 0;
+        loop {
+            match listen::accept(listener.get_ref()) {
+                Ok((stream, client)) => self.take(stream, client),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if let Err(error) = listener.readable().await {
+                        self.pause(&error).await;
+                    }
+                    turns = 0;
+                    continue;
+                }
+                Err(error) if is_shortage(&error) => self.pause(&error).await,
+                // About that connection alone: it was reset before we came (accept(2)).
+                Err(_) => {}
+            }
+            turns += 1;
+            if turns >= TURN {
+                turns = 0;
+                future::yield_now().await;
+            }
+        }
+    }
+
+    /// Once a second: ends what has been quiet for too long or broke unseen.
+    pub fn sweep(&self, now: Instant) {
+        self.connections.borrow_mut().retain(|_, entry| {
+            match entry.connection.verdict(now, self.idle) {
+                None => return true,
+                Some(Ending::Idle) => count!(self.stats, idle),
+                Some(Ending::Broken) => count!(self.stats, broken),
+            }
+            false
+        });
+    }
+
+    pub fn clear(&self) {
+        self.connections.borrow_mut().clear();
+    }
+
+    async fn pause(&self, error: &io::Error) {
+        count!(self.stats, accept_failed);
+        log::warn!(event = "flow.accept", reason:% = error; "");
+        Timer::after(SHORTAGE_PAUSE).await;
+    }
+
+    fn take(self: &Rc<Self>, stream: TcpStream, client: SocketAddr) {
+        if self.connections.borrow().len() >= self.limit {
+            count!(self.stats, refused_full);
+            log::warn!(event = "flow.full", proto = "tcp", limit = self.limit; "");
+            return stream::reset_on_close(&stream);
+        }
+        // Without a local address the connection is gone already.
+        let Ok(to) = stream.local_addr() else { return };
+        let outbound = match self.shared.decide(Proto::Tcp, client, to) {
+            Some(outbound) if !is_own(to) => outbound,
+            _ => {
+                count!(self.stats, refused_blocked);
+                return stream::reset_on_close(&stream);
+            }
+        };
+        let stream = match Async::new_nonblocking(stream) {
+            Ok(stream) => stream,
+            Err(error) => {
+                log::warn!(event = "flow.fail", proto = "tcp", src:% = client, reason:% = error; "");
+                return;
+            }
+        };
+        let connection = Rc::new(Connection::new(stream, Instant::now()));
+        self.last.set(self.last.get() + 1);
+        let id = self.last.get();
+        let flow = Flow {
+            id,
+            client,
+            to,
+            outbound,
+        };
+        let task = self
+            .shared
+            .executor
+            .spawn(Rc::clone(self).serve(Rc::clone(&connection), flow));
+        self.connections
+            .borrow_mut()
+            .insert(id, Entry { connection, task });
+        count!(self.stats, opened);
+        self.shared.busy.set();
+    }
+
+    async fn serve(self: Rc<Self>, connection: Rc<Connection>, flow: Flow) {
+        match self.shared.way(flow.outbound) {
+            Some(way) => self.carry(&connection, &flow, way).await,
+            None => connection.refuse(),
+        }
+        if let Some(entry) = self.connections.borrow_mut().remove(&flow.id) {
+            // Dropping the task would cancel it; it is at its end.
+            entry.task.detach();
+        }
+    }
+
+    async fn carry(&self, connection: &Connection, flow: &Flow, way: &Way) {
+        let Flow { client, to, .. } = flow;
+        let server = match way.outbound.tcp(*to).await {
+            Ok(server) => server,
+            Err(error) => {
+                count!(self.stats, dial_failed);
+                log::warn!(event = "flow.fail", proto = "tcp", node = way.name.as_str(),
+                    src:% = client, dst:% = to, reason:% = error; "");
+                return connection.refuse();
+            }
+        };
+        log::debug!(event = "flow.open", proto = "tcp", node = way.name.as_str(),
+            src:% = client, dst:% = to; "");
+        if let Err(error) = connection.relay(server, &self.pipes, &way.traffic).await {
+            count!(self.stats, broken);
+            log::debug!(event = "flow.broken", proto = "tcp", node = way.name.as_str(),
+                src:% = client, dst:% = to, reason:% = error; "");
+        }
+    }
+}
+
+/// One connection's name and way.
+struct Flow {
+    id: u64,
+    client: SocketAddr,
+    to: SocketAddr,
+    outbound: u16,
+}
+
+fn is_shortage(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
+    )
+}

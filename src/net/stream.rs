@@ -1,0 +1,37 @@
+//! Connected TCP streams: breaking them, and noticing that the peer did. I/O.
+
+use std::io;
+use std::net::TcpStream;
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use socket2::SockRef;
+
+/// Makes the coming close a reset: the peer learns that something went wrong, and bytes not
+/// yet delivered are thrown away.
+pub fn reset_on_close(stream: &TcpStream) {
+    // It can only fail on something that is no stream.
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}
+
+/// Whether the connection broke: a reset arrived, or a keepalive went unanswered. Does not
+/// take the error away and does not wait.
+pub fn is_broken(stream: &TcpStream) -> bool {
+    let mut poll = libc::pollfd {
+        fd: stream.as_raw_fd(),
+        events: 0,
+        revents: 0,
+    };
+    // SAFETY: one pollfd, alive during the call.
+    let ready = unsafe { libc::poll(&mut poll, 1, 0) };
+    ready > 0 && poll.revents & libc::POLLERR != 0
+}
+
+/// Tells the peer that no more bytes will come. A peer that is gone already is no error: the
+/// other direction will find out.
+pub fn finish(stream: &TcpStream) -> io::Result<()> {
+    match stream.shutdown(std::net::Shutdown::Write) {
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+        result => result,
+    }
+}

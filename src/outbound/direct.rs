@@ -1,0 +1,36 @@
+//! Our own connections and sockets, marked so that they are not intercepted again. I/O.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+
+use async_io::Async;
+
+use crate::net::dial;
+
+pub(super) async fn tcp(destination: SocketAddr) -> io::Result<Async<TcpStream>> {
+    dial::tcp(destination).await
+}
+
+/// One socket for every destination, open to every remote: endpoint-independent mapping and
+/// filtering (RFC 4787 sections 4.1 and 5).
+#[derive(Debug)]
+pub struct Socket(Async<UdpSocket>);
+
+impl Socket {
+    pub(super) fn new(destination: SocketAddr) -> io::Result<Self> {
+        dial::udp(destination).map(Self)
+    }
+
+    pub(super) fn send(&self, destination: SocketAddr, payload: &[u8]) -> io::Result<()> {
+        self.0.get_ref().send_to(payload, destination).map(drop)
+    }
+
+    pub(super) async fn readable(&self) -> io::Result<()> {
+        self.0.readable().await
+    }
+
+    pub(super) fn recv<'a>(&self, buffer: &'a mut [u8]) -> io::Result<(SocketAddr, &'a [u8])> {
+        let (length, remote) = self.0.get_ref().recv_from(buffer)?;
+        Ok((remote, &buffer[..length]))
+    }
+}

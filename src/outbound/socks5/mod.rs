@@ -1,0 +1,131 @@
+//! SOCKS5 servers: CONNECT and UDP ASSOCIATE (RFC 1928). I/O; the bytes are in [`wire`].
+
+pub mod wire;
+
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+
+use async_io::Async;
+use futures_lite::{AsyncReadExt, AsyncWriteExt, future};
+use socket2::SockRef;
+
+use super::DialError;
+use crate::config::Secret;
+use crate::net::dial;
+use wire::{AddressKind, Command, Error};
+
+/// A SOCKS5 server.
+#[derive(Debug)]
+pub struct Server {
+    addr: SocketAddr,
+    login: Option<(String, Secret)>,
+}
+
+impl Server {
+    /// `login` is offered when given, and used if the server asks for it.
+    pub fn new(addr: SocketAddr, login: Option<(String, Secret)>) -> Self {
+        Self { addr, login }
+    }
+
+    /// A stream to `destination` through the server. Nothing behind the server's reply has
+    /// been read.
+    pub async fn connect(&self, destination: SocketAddr) -> Result<Async<TcpStream>, DialError> {
+        let (stream, _) = self.ask(Command::Connect, destination).await?;
+        Ok(stream)
+    }
+
+    /// A UDP association; it lives as long as its TCP connection.
+    pub async fn associate(&self) -> Result<Association, DialError> {
+        // All zeros: behind a NAT we do not know from where our datagrams will come.
+        let unknown = (Ipv4Addr::UNSPECIFIED, 0).into();
+        let (control, bound) = self.ask(Command::UdpAssociate, unknown).await?;
+        let socket = dial::udp_connected(self.reachable(bound))?;
+        Ok(Association { control, socket })
+    }
+
+    /// Where to send datagrams: servers that listen on every address, or only know their own
+    /// side, say so; then their known address is meant.
+    fn reachable(&self, mut relay: SocketAddr) -> SocketAddr {
+        let useless = match relay.ip() {
+            IpAddr::V4(v4) => v4.is_unspecified() || v4.is_loopback(),
+            IpAddr::V6(v6) => v6.is_unspecified() || v6.is_loopback(),
+        };
+        if useless {
+            let port = relay.port();
+            relay = self.addr;
+            relay.set_port(port);
+        }
+        relay
+    }
+
+    async fn ask(
+        &self,
+        command: Command,
+        addr: SocketAddr,
+    ) -> Result<(Async<TcpStream>, SocketAddr), DialError> {
+        let mut stream = dial::tcp(self.addr).await?;
+        let with_login = self.login.is_some();
+        stream.write_all(wire::greeting(with_login)).await?;
+        if wire::parse_method(read(&mut stream).await?, with_login)?
+            && let Some((user, password)) = &self.login
+        {
+            stream
+                .write_all(&wire::login(user, password.reveal()))
+                .await?;
+            wire::parse_login(read(&mut stream).await?)?;
+        }
+        stream
+            .write_all(wire::request(command, addr).as_bytes())
+            .await?;
+        let bound = match wire::parse_reply(read(&mut stream).await?)? {
+            AddressKind::V4 => wire::parse_v4(read(&mut stream).await?),
+            AddressKind::V6 => wire::parse_v6(read(&mut stream).await?),
+        };
+        Ok((stream, bound))
+    }
+}
+
+/// Reads a part of known size and nothing behind it.
+async fn read<const N: usize>(stream: &mut Async<TcpStream>) -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    stream.read_exact(&mut bytes).await?;
+    Ok(bytes)
+}
+
+/// A UDP association with a server.
+#[derive(Debug)]
+pub struct Association {
+    control: Async<TcpStream>,
+    socket: Async<UdpSocket>,
+}
+
+impl Association {
+    pub(super) fn send(&self, destination: SocketAddr, payload: &[u8]) -> io::Result<()> {
+        let header = wire::datagram_header(destination);
+        let parts = [IoSlice::new(header.as_bytes()), IoSlice::new(payload)];
+        SockRef::from(&self.socket).send_vectored(&parts).map(drop)
+    }
+
+    pub(super) async fn readable(&self) -> io::Result<()> {
+        self.socket.readable().await
+    }
+
+    pub(super) fn recv<'a>(&self, buffer: &'a mut [u8]) -> io::Result<(SocketAddr, &'a [u8])> {
+        let length = self.socket.get_ref().recv(buffer)?;
+        wire::parse_datagram(&buffer[..length])
+            .map_err(|error: Error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    /// The end of the TCP connection ends the association (RFC 1928 section 7).
+    pub(super) async fn ended(&self) -> io::Error {
+        let mut ignored = [0; 64];
+        // The server has nothing more to say; what it says nevertheless is skipped.
+        loop {
+            match (&self.control).read(&mut ignored).await {
+                Ok(0) => return io::ErrorKind::ConnectionAborted.into(),
+                Ok(_) => future::yield_now().await,
+                Err(error) => return error,
+            }
+        }
+    }
+}
