@@ -45,7 +45,7 @@ class Lab:
         return bool(self.on_router("conntrack", "-L", "-f", f"ipv{family}", "-p", "tcp",
                                    "-s", home.lan(family, home.LAPTOP), "-d", host,
                                    "--sport", str(port),
-                                   "--reply-dst", home.router_wan(family)))
+                                   "--reply-dst", home.wan(family, home.ROUTER_WAN)))
 
     def marked_packets(self):
         """Packets the router has forwarded with the mark of rule "marked"."""

@@ -3,8 +3,8 @@
 //! One thread runs everything here. The parts do not know each other; what one needs of
 //! another it gets as a closure from [`Plumbing`].
 
-pub mod load;
 mod listeners;
+pub mod load;
 mod parts;
 mod plumbing;
 mod signals;

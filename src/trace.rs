@@ -18,15 +18,21 @@ pub fn report(cli: &Cli, trace: &Trace) -> Result<String> {
     if let Some(name) = &trace.interface {
         flow.interface = Some(interface(&loaded.config, name)?);
     }
-    let mut names: Vec<Box<str>> =
-        trace.domains.iter().map(|name| domain::normalize(name)).collect();
+    let mut names: Vec<Box<str>> = trace
+        .domains
+        .iter()
+        .map(|name| domain::normalize(name))
+        .collect();
     if names.is_empty() {
         names = learnt(&cli.run_dir, flow.dst);
     }
     let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
     let config = &loaded.config;
-    let outbounds: Vec<String> =
-        config.outbounds.iter().map(|outbound| outbound.name.clone()).collect();
+    let outbounds: Vec<String> = config
+        .outbounds
+        .iter()
+        .map(|outbound| outbound.name.clone())
+        .collect();
     let context = explain::Context {
         rules: &config.rules,
         default: config.main.default,
@@ -39,9 +45,15 @@ pub fn report(cli: &Cli, trace: &Trace) -> Result<String> {
 
 fn interface(config: &Config, name: &str) -> Result<u16> {
     let listed = &config.main.interfaces;
-    let at = listed.iter().position(|listed| listed == name).ok_or_else(|| {
-        Error::Usage(format!("interface '{name}' is none of the configured: {}", listed.join(" ")))
-    })?;
+    let at = listed
+        .iter()
+        .position(|listed| listed == name)
+        .ok_or_else(|| {
+            Error::Usage(format!(
+                "interface '{name}' is none of the configured: {}",
+                listed.join(" ")
+            ))
+        })?;
     // A configuration has far fewer interfaces than 65,536.
     Ok(at as u16)
 }
@@ -52,5 +64,8 @@ fn learnt(run_dir: &Path, addr: IpAddr) -> Vec<Box<str>> {
         return Vec::new();
     };
     let names = document["names"].as_array().cloned().unwrap_or_default();
-    names.iter().filter_map(|name| name.as_str().map(Box::from)).collect()
+    names
+        .iter()
+        .filter_map(|name| name.as_str().map(Box::from))
+        .collect()
 }

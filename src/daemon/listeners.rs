@@ -24,18 +24,24 @@ impl Listeners {
     /// Opens them: transparent ones on loopback when there is an interface to listen behind,
     /// IPv6 where the kernel has it, local ones as configured.
     pub fn open(config: &Config) -> Result<Self> {
-        let mut all =
-            Self { flow: flow::Listeners::default(), dns: dns::Listeners::default(), ports: Ports::default() };
+        let mut all = Self {
+            flow: flow::Listeners::default(),
+            dns: dns::Listeners::default(),
+            ports: Ports::default(),
+        };
         if !config.main.interfaces.is_empty() {
             all.open_family(config.dns.enabled, Family::V4, Ipv4Addr::LOCALHOST.into())
                 .context(|| "open transparent listeners on 127.0.0.1")?;
-            if let Err(error) = all.open_family(config.dns.enabled, Family::V6, Ipv6Addr::LOCALHOST.into()) {
+            if let Err(error) =
+                all.open_family(config.dns.enabled, Family::V6, Ipv6Addr::LOCALHOST.into())
+            {
                 log::info!(event = "listen", reason:% = error; "no IPv6 here, it passes untouched");
             }
         }
         if config.dns.enabled {
             for addr in &config.dns.listen {
-                all.open_local(*addr).context(|| format!("listen for DNS on {addr}"))?;
+                all.open_local(*addr)
+                    .context(|| format!("listen for DNS on {addr}"))?;
             }
         }
         Ok(all)

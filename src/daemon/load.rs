@@ -21,7 +21,10 @@ pub struct Loaded {
 /// Reads and compiles a configuration. Every problem is logged; the error counts them.
 pub fn read(path: &Path) -> Result<Loaded> {
     let text = bytes(path)?;
-    let refused = |count| Error::Config { path: path.into(), count };
+    let refused = |count| Error::Config {
+        path: path.into(),
+        count,
+    };
     let config = Config::parse(&path.display().to_string(), &text).map_err(|problems| {
         for problem in &problems {
             log::error!(event = "config.problem", place:% = problem; "");
@@ -37,13 +40,20 @@ pub fn read(path: &Path) -> Result<Loaded> {
 
 /// What `dae check` prints.
 pub fn check(path: &Path) -> Result<Report> {
-    let compiles =
-        |config: &Config| compile(config).map(drop).map_err(|error| error.to_string());
-    Ok(report::check(&path.display().to_string(), &bytes(path)?, compiles))
+    let compiles = |config: &Config| compile(config).map(drop).map_err(|error| error.to_string());
+    Ok(report::check(
+        &path.display().to_string(),
+        &bytes(path)?,
+        compiles,
+    ))
 }
 
 fn compile(config: &Config) -> std::result::Result<Image, CompileError> {
-    Image::compile(&config.rules, config.main.default, config.main.interfaces.len())
+    Image::compile(
+        &config.rules,
+        config.main.default,
+        config.main.interfaces.len(),
+    )
 }
 
 /// Reads one byte more than the reader of UCI takes, so that it can say what is too long.

@@ -34,24 +34,36 @@ impl Parts {
             None
         } else {
             let replier = Replier::new();
-            Some(Rc::new(replier.context(|| "open the raw sockets of UDP answers")?))
+            Some(Rc::new(
+                replier.context(|| "open the raw sockets of UDP answers")?,
+            ))
         };
         let shared = plumbing.clone();
         let decide = Rc::new(move |proto: Proto, src: SocketAddr, dst: SocketAddr| {
             shared.verdict(proto, src, dst)
         });
-        let flow = replier.clone().map(|replier| {
-            Rc::new(flow::Proxy::new(config, replier, decide, executor.clone()))
-        });
+        let flow = replier
+            .clone()
+            .map(|replier| Rc::new(flow::Proxy::new(config, replier, decide, executor.clone())));
         let dns = if config.dns.enabled {
             let shared = plumbing.clone();
             let learn =
                 Rc::new(move |name: &str, addrs: &[IpAddr], ttl| shared.learn(name, addrs, ttl));
-            Some(dns::Server::new(config, listeners.dns, replier, learn, executor.clone())?)
+            Some(dns::Server::new(
+                config,
+                listeners.dns,
+                replier,
+                learn,
+                executor.clone(),
+            )?)
         } else {
             None
         };
-        Ok(Self { flow, dns, flow_listeners: listeners.flow })
+        Ok(Self {
+            flow,
+            dns,
+            flow_listeners: listeners.flow,
+        })
     }
 
     /// Serves for ever.

@@ -99,14 +99,18 @@ impl Plumbing {
             src_mac: None,
             interface: None,
         };
-        self.image.classify(&flow, self.names.borrow().vector_of(dst.ip())).verdict
+        self.image
+            .classify(&flow, self.names.borrow().vector_of(dst.ip()))
+            .verdict
     }
 
     /// An answer said that `name` has these addresses.
     pub fn learn(&self, name: &str, addrs: &[IpAddr], ttl: u32) {
         let mut updates = Vec::new();
         let addrs = addrs.iter().copied();
-        self.names.borrow_mut().learn(Instant::now(), name, addrs, ttl, &mut updates);
+        self.names
+            .borrow_mut()
+            .learn(Instant::now(), name, addrs, ttl, &mut updates);
         self.apply(&updates);
     }
 
@@ -163,10 +167,17 @@ fn networks() -> Vec<Network> {
         return Vec::new();
     };
     let sections = uci::parse(&text).sections;
-    let interfaces = sections.iter().filter(|section| section.kind == "interface");
+    let interfaces = sections
+        .iter()
+        .filter(|section| section.kind == "interface");
     let words = |section: &uci::Section, option: &str| {
-        let values = section.get(option).map(|entry| entry.values.as_slice()).unwrap_or_default();
-        let words = values.iter().flat_map(|value| value.text.split_whitespace());
+        let values = section
+            .get(option)
+            .map(|entry| entry.values.as_slice())
+            .unwrap_or_default();
+        let words = values
+            .iter()
+            .flat_map(|value| value.text.split_whitespace());
         words.map(str::to_owned).collect::<Vec<_>>()
     };
     interfaces
@@ -180,4 +191,3 @@ fn networks() -> Vec<Network> {
         })
         .collect()
 }
-

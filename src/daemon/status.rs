@@ -61,7 +61,11 @@ fn document(plumbing: &Plumbing) -> Value {
 
 fn devices(plumbing: &Plumbing, datapath: &Datapath) -> Value {
     let devices = datapath.devices().map(|device| {
-        let interface = plumbing.config.main.interfaces.get(usize::from(device.interface));
+        let interface = plumbing
+            .config
+            .main
+            .interfaces
+            .get(usize::from(device.interface));
         json!({
             "device": device.name,
             "interface": interface,
@@ -79,7 +83,7 @@ fn rules(plumbing: &Plumbing, rule: impl Fn(u16) -> Counter, default: Counter) -
     };
     let row = |name: &str, verdict: u16, counter: Counter| {
         json!({
-            "name": name,
+            "rule": name,
             "outbound": outbound(verdict),
             "packets": counter.packets,
             "bytes": counter.bytes,

@@ -103,6 +103,15 @@ pub enum HookKind {
     Clsact,
 }
 
+impl std::fmt::Display for HookKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
+        })
+    }
+}
+
 /// What the program saw since it was loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counters(Vec<Counter>);
@@ -364,7 +373,7 @@ impl Datapath {
             hook,
         };
         let AttachedDevice { name, hook, .. } = attached.public();
-        log::info!(event = "kernel.attached", device:% = name, hook:? = hook; "");
+        log::info!(event = "kernel.attached", device:% = name, hook:% = hook; "");
         self.attached.push(attached);
         Ok(())
     }
