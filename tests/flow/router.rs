@@ -17,9 +17,6 @@ use futures_lite::future;
 
 use crate::home::{Namespace, ip};
 
-/// Index of the first node, behind direct and block.
-pub const NODE: u16 = 2;
-
 /// The outbound of a destination is its last byte: 203.0.113.0 goes direct, .1 is blocked, .2
 /// goes to the first node. Others, bit 4 apart, too: .18 is another address for the first node.
 fn decide(_: Proto, _: SocketAddr, to: SocketAddr) -> Verdict {
