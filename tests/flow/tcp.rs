@@ -2,10 +2,11 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Type};
 
 use crate::home::{Home, ip};
 use crate::router::Router;
@@ -68,6 +69,18 @@ impl Scene {
             .run(move || TcpStream::connect(addr).unwrap());
         stream.set_read_timeout(Some(WAIT)).unwrap();
         stream
+    }
+
+    /// Whether the router resets a connection, be it before the client's call returns.
+    fn refuses(&self, host: &str) -> bool {
+        let addr = self.addr(host);
+        match self.home.client.run(move || TcpStream::connect(addr)) {
+            Ok(stream) => {
+                stream.set_read_timeout(Some(WAIT)).unwrap();
+                is_reset(&stream)
+            }
+            Err(error) => error.kind() == ErrorKind::ConnectionReset,
+        }
     }
 
     /// Both ends of a relayed connection.
@@ -318,7 +331,7 @@ fn connections_over_the_bound_are_reset_and_counted() {
         .map(|_| scene.pair(&accepted, "203.0.113.0"))
         .collect();
     for _ in 0..20 {
-        assert!(is_reset(&scene.connect("203.0.113.0")));
+        assert!(scene.refuses("203.0.113.0"));
     }
     let stats = scene.router.stats().tcp;
     assert_eq!(
@@ -351,15 +364,12 @@ fn what_may_not_or_cannot_be_reached_is_reset() {
         "203.0.113.3",
         "203.0.113.15",
     ] {
-        assert!(is_reset(&scene.connect(host)), "{host}");
+        assert!(scene.refuses(host), "{host}");
     }
     // Somebody on the router talks to the listener itself.
     let own = SocketAddr::new(ip("127.0.0.1"), scene.router.tcp4);
-    let stream = scene
-        .home
-        .router
-        .run(move || TcpStream::connect(own).unwrap());
-    assert!(is_reset(&stream));
+    let result = scene.home.router.run(move || TcpStream::connect(own));
+    assert!(result.map_or(true, |stream| is_reset(&stream)));
     let stats = scene
         .router
         .wait("ended", |stats| stats.tcp.active == 0)
@@ -368,7 +378,7 @@ fn what_may_not_or_cannot_be_reached_is_reset() {
 }
 
 #[test]
-fn ten_thousand_connections_one_after_another_leave_nothing() {
+fn two_thousand_connections_one_after_another_leave_nothing() {
     let scene = Scene::new(&[]);
     scene.serve(|mut stream| {
         let mut byte = [0];
@@ -399,4 +409,60 @@ fn ten_thousand_connections_one_after_another_leave_nothing() {
     rounds(2000);
     // Other tests of this process come and go.
     assert!(descriptors() < before + 1000);
+}
+
+/// The limit of descriptors is the process's, so this runs in one of its own.
+#[test]
+fn accepting_survives_a_shortage_of_descriptors() {
+    const ALONE: &str = "DAE_FLOW_ALONE";
+    if std::env::var_os(ALONE).is_none() {
+        let name = "tcp::accepting_survives_a_shortage_of_descriptors";
+        let status = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name])
+            .env(ALONE, "1")
+            .status()
+            .unwrap();
+        assert!(status.success());
+        return;
+    }
+    let scene = Scene::new(&[]);
+    scene.serve(|mut stream| {
+        let _ = std::io::copy(&mut stream.try_clone().unwrap(), &mut stream);
+    });
+    let echo = |mut stream: &TcpStream| {
+        stream.write_all(b"x").unwrap();
+        stream.read_exact(&mut [0; 1]).unwrap();
+    };
+    let before = scene.connect("203.0.113.0");
+    echo(&before);
+    let open = || socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let socket = scene.home.client.run(open);
+    let old = limit_descriptors(3);
+    socket.connect(&scene.addr("203.0.113.0").into()).unwrap();
+    let start = Instant::now();
+    let stats = scene
+        .router
+        .wait("no descriptors", |stats| stats.tcp.accept_failed >= 5);
+    let pauses = start.elapsed().as_millis() as u64 / 200;
+    assert!(stats.tcp.accept_failed <= pauses + 2, "it does not spin");
+    echo(&before);
+    limit_descriptors(old);
+    let waited = TcpStream::from(socket);
+    waited.set_read_timeout(Some(WAIT)).unwrap();
+    echo(&waited);
+}
+
+/// Sets the soft limit and returns the old one.
+fn limit_descriptors(soft: u64) -> u64 {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the pointers are to a local of the right type.
+    unsafe {
+        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit), 0);
+        let old = std::mem::replace(&mut limit.rlim_cur, soft);
+        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &limit), 0);
+        old
+    }
 }
