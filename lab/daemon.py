@@ -22,6 +22,7 @@ class Daemon:
         self.config = os.path.join(folder, "dae.conf")
         self.run_dir = os.path.join(folder, "run")
         self.log = os.path.join(folder, "dae.log")
+        self.attach = attach
         self._hide_btf = hide_btf
         self._process = None
         with open(self.log, "ab"):
@@ -65,7 +66,7 @@ class Daemon:
     def counter(self, rule):
         """Packets that the named rule has decided."""
         rules = self.status()["rules"]
-        return next(row["packets"] for row in rules if row["name"] == rule)
+        return next(row["packets"] for row in rules if row["rule"] == rule)
 
     def stop(self):
         """SIGTERM; seconds until it had ended."""

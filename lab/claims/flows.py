@@ -128,7 +128,7 @@ def port_reuse(lab, row, family):
     for attempt in range(3):
         if attempt:
             waiting = lab.sockets("time-wait")
-            row.want(f":{port} " in waiting, f"a TIME_WAIT socket of ours for port {port}")
+            row.want(f":{port}" in waiting, f"a TIME_WAIT socket of ours for port {port}")
         began = time.monotonic()
         with lab.client.socket(socket.SOCK_STREAM, family, port=port) as connection:
             connection.connect((host, home.WEB_PORT))
