@@ -1,7 +1,8 @@
 //! The DNS forwarder: scenarios with a fake clock, real sockets, real peers. Messages are made
 //! and read by hickory-proto, an implementation that shares nothing with ours.
 
-mod home;
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
 mod messages;
 mod peers;
 mod scenario;
