@@ -3,11 +3,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
+#[path = "../flow/home.rs"]
 mod home;
 mod messages;
 mod peers;
+mod random;
 mod scenario;
 mod server;
 mod sockets;
 mod upstream;
-mod wire;
