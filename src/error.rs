@@ -55,6 +55,9 @@ pub trait IoContext<T> {
 
 impl<T, E: Into<io::Error>> IoContext<T> for std::result::Result<T, E> {
     fn context<S: Into<String>>(self, what: impl FnOnce() -> S) -> Result<T> {
-        self.map_err(|error| Error::Io { what: what().into(), source: error.into() })
+        self.map_err(|error| Error::Io {
+            what: what().into(),
+            source: error.into(),
+        })
     }
 }

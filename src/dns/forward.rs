@@ -17,6 +17,7 @@ use super::wire::{
     self, Answer, Asker, Query, Refusal, Stored, Unfit, error_without_question, flag, rcode,
     upstream_query,
 };
+use crate::config::Config;
 
 /// What the loops have to do. `C` names a client.
 #[derive(Debug, PartialEq, Eq)]
@@ -92,8 +93,9 @@ pub struct Forwarder<C> {
 }
 
 impl<C: Clone + PartialEq> Forwarder<C> {
-    /// A forwarder for a configuration; `ids` gives random numbers that nobody can guess.
-    pub fn new(config: &crate::config::Config, ids: Box<dyn FnMut() -> u16>) -> Self {
+    /// A forwarder for a configuration. `ourselves` are the addresses that we listen on, `ids`
+    /// gives random numbers that nobody can guess.
+    pub fn new(config: &Config, ourselves: Vec<SocketAddr>, ids: Box<dyn FnMut() -> u16>) -> Self {
         let names = config
             .upstreams
             .iter()
@@ -104,7 +106,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         };
         let upstreams = names.chain(["asis".to_owned()]).map(named).collect();
         Self {
-            router: Router::new(config),
+            router: Router::new(config, ourselves),
             cache: Cache::new(config.dns.cache_bytes as usize),
             flights: Flights::new(config.dns.max_queries as usize),
             effects: VecDeque::new(),
@@ -345,6 +347,11 @@ impl<C: Clone + PartialEq> Forwarder<C> {
     /// Next thing to do, in order.
     pub fn next_effect(&mut self) -> Option<Effect<C>> {
         self.effects.pop_front()
+    }
+
+    /// A number that nobody can guess.
+    pub fn random_id(&mut self) -> u16 {
+        (self.ids)()
     }
 
     /// Counters and state.

@@ -19,7 +19,7 @@ const LOCAL_ZONES: [&str; 14] = [
     "100.51.198.in-addr.arpa",
     "113.0.203.in-addr.arpa",
     "255.255.255.255.in-addr.arpa",
-    // :: and ::1 are below this, ::/96 and more are no public addresses either.
+    // :: and ::1, and those up to ::f, which are nobody's.
     "0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.ip6.arpa",
     "d.f.ip6.arpa",
     "8.b.d.0.1.0.0.2.ip6.arpa",
@@ -54,14 +54,14 @@ pub struct Router {
     index: Vec<DomainIndex>,
     default: Resolver,
     local_domains: Vec<Box<str>>,
-    /// Our own local listeners: never asked, the query would come back.
+    /// Our own listeners: never asked, the query would come back.
     ourselves: Vec<SocketAddr>,
     upstreams: Vec<(Transport, SocketAddr)>,
 }
 
 impl Router {
-    /// From a configuration.
-    pub fn new(config: &Config) -> Self {
+    /// From a configuration; `ourselves` are the addresses that we listen on.
+    pub fn new(config: &Config, ourselves: Vec<SocketAddr>) -> Self {
         let rules = config.dns_rules.clone();
         let domains = |rules: &[DnsRule]| {
             // A chunk is never more than an index takes.
@@ -72,7 +72,7 @@ impl Router {
             rules,
             default: config.dns.default,
             local_domains: config.dns.local_domains.clone(),
-            ourselves: config.dns.listen.clone(),
+            ourselves,
             upstreams: config
                 .upstreams
                 .iter()

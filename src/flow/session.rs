@@ -323,3 +323,6 @@ impl<W> Table<W> {
 fn bytes(queue: &[Queued]) -> usize {
     queue.iter().map(|queued| queued.payload.len()).sum()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,43 @@
-//! stub
+//! The one doorway to the kernel: the BPF program on the LAN devices, the policy route that
+//! delivers what it hands to us, and everything that must be undone afterwards. I/O.
+//!
+//! [`object`] loads the program and fills its maps ([`abi`] is their layout), [`attach`] hangs
+//! it on devices ([`devices`] finds them), [`links`] makes the route, [`addresses`] tells it
+//! which packets are for the router itself. [`state`] is the journal of what a dead process
+//! leaves behind. Whatever happens here, a packet passes when the daemon is gone: the program
+//! looks for our sockets every time it would do more than let one pass.
+
+pub mod abi;
+mod addresses;
+mod attach;
+mod datapath;
+pub mod devices;
+mod links;
+mod netlink;
+mod object;
+mod state;
+mod sysctl;
+
+pub use datapath::{
+    AttachedDevice, Counters, Datapath, DatapathConfig, FlowEntry, FlowKey, HookKind, Ports,
+};
+pub use object::{Object, PROGRAM_ETHER, PROGRAM_IP};
+
+use crate::error::Error;
+
+/// An error of the loader with all its reasons in one line.
+fn fail(what: &str, error: &dyn std::error::Error) -> Error {
+    let mut reason = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_words = cause.to_string();
+        if !reason.contains(&cause_words) {
+            reason = format!("{reason}: {cause_words}");
+        }
+        source = cause.source();
+    }
+    Error::Bpf {
+        what: what.into(),
+        reason,
+    }
+}

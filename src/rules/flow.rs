@@ -139,7 +139,11 @@ pub struct Flow {
 impl Flow {
     /// IP version, told by the destination.
     pub fn family(&self) -> Family {
-        if self.dst.is_ipv4() { Family::V4 } else { Family::V6 }
+        if self.dst.is_ipv4() {
+            Family::V4
+        } else {
+            Family::V6
+        }
     }
 }
 

@@ -16,11 +16,15 @@ impl Net {
     pub fn new(addr: IpAddr, len: u8) -> Option<Self> {
         let addr = match addr {
             IpAddr::V4(v4) => {
-                let mask = u32::MAX.checked_shl(32u32.checked_sub(len.into())?).unwrap_or(0);
+                let mask = u32::MAX
+                    .checked_shl(32u32.checked_sub(len.into())?)
+                    .unwrap_or(0);
                 IpAddr::V4(Ipv4Addr::from(u32::from(v4) & mask))
             }
             IpAddr::V6(v6) => {
-                let mask = u128::MAX.checked_shl(128u32.checked_sub(len.into())?).unwrap_or(0);
+                let mask = u128::MAX
+                    .checked_shl(128u32.checked_sub(len.into())?)
+                    .unwrap_or(0);
                 IpAddr::V6(Ipv6Addr::from(u128::from(v6) & mask))
             }
         };

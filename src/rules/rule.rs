@@ -20,7 +20,10 @@ pub struct Selector<T> {
 
 impl<T> Default for Selector<T> {
     fn default() -> Self {
-        Self { include: Vec::new(), exclude: Vec::new() }
+        Self {
+            include: Vec::new(),
+            exclude: Vec::new(),
+        }
     }
 }
 

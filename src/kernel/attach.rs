@@ -1,0 +1,202 @@
+//! Programs on the ingress of devices: TCX where the kernel has it, else a clsact filter at a
+//! fixed place, so that one of a dead instance is replaced and never doubled. I/O: rtnetlink
+//! and the `bpf` system call.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+use aya::programs::links::LinkOrder;
+use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
+use aya::programs::{SchedClassifier, TcAttachType};
+
+use super::fail;
+use super::netlink::{Client, Request, u32_at};
+use crate::config::Attach;
+use crate::error::{Error, IoContext, Result};
+
+/// Priority of our filter.
+const PRIORITY: u32 = 2023;
+
+/// Handle of our filter within the priority.
+const HANDLE: u32 = 0xdae;
+
+// include/uapi/linux/pkt_sched.h and rtnetlink.h
+const CLSACT: u32 = 0xffff_fff1;
+const CLSACT_HANDLE: u32 = 0xffff_0000;
+const INGRESS: u32 = 0xffff_fff2;
+const EGRESS: u32 = 0xffff_fff3;
+const TCA_KIND: u16 = 1;
+const TCA_OPTIONS: u16 = 2;
+
+// include/uapi/linux/pkt_cls.h
+const TCA_BPF_FD: u16 = 6;
+const TCA_BPF_NAME: u16 = 7;
+const TCA_BPF_FLAGS: u16 = 8;
+const TCA_BPF_FLAG_ACT_DIRECT: u32 = 1;
+
+/// What the kernel says of a filter, qdisc or device that is not there.
+const ABSENT: [i32; 3] = [libc::ENOENT, libc::EINVAL, libc::ENODEV];
+
+/// How a program hangs on a device.
+#[derive(Debug)]
+pub enum Hook {
+    /// A TCX link: gone as soon as this process is.
+    Tcx(#[expect(dead_code, reason = "dropping it detaches")] SchedClassifierLink),
+    /// A filter of the clsact qdisc: stays until removed.
+    Clsact,
+}
+
+/// Hangs `program` on the ingress of a device. `journal` is called when the qdisc was made
+/// and before anything uses it.
+pub fn attach(
+    client: &mut Client,
+    program: &mut SchedClassifier,
+    (device, ifindex): (&str, u32),
+    how: Attach,
+    journal: impl FnOnce() -> Result<()>,
+) -> Result<Hook> {
+    let tcx = match how {
+        Attach::Clsact => None,
+        Attach::Auto | Attach::Tcx => Some(attach_tcx(program, device)),
+    };
+    match tcx {
+        Some(Ok(link)) => {
+            // Of an instance that had no TCX.
+            detach_clsact(client, device, ifindex)?;
+            return Ok(Hook::Tcx(link));
+        }
+        Some(Err(error)) if how == Attach::Tcx => return Err(error),
+        Some(Err(error)) => {
+            log::debug!(event = "bpf.no_tcx", device, reason:% = error; "");
+        }
+        None => {}
+    }
+    let made_qdisc = add_qdisc(client, device, ifindex)?;
+    if made_qdisc {
+        journal()?;
+    }
+    let fd = program.fd().map_err(|error| fail(device, &error))?;
+    let filter = Request::new(
+        libc::RTM_NEWTFILTER,
+        libc::NLM_F_CREATE | libc::NLM_F_REPLACE,
+        &tcmsg(ifindex, HANDLE, INGRESS, filter_info()),
+    )
+    .attr(TCA_KIND, c"bpf".to_bytes_with_nul())
+    .nested(
+        TCA_OPTIONS,
+        &[
+            (TCA_BPF_FD, &fd.as_fd().as_raw_fd().to_ne_bytes()),
+            (TCA_BPF_NAME, c"dae".to_bytes_with_nul()),
+            (TCA_BPF_FLAGS, &TCA_BPF_FLAG_ACT_DIRECT.to_ne_bytes()),
+        ],
+    );
+    match client.ask(filter) {
+        Ok(()) => Ok(Hook::Clsact),
+        Err(error) => {
+            if made_qdisc {
+                // The reason of the failure says more than that of the clean-up would.
+                let _ = remove_qdisc(client, device, ifindex);
+            }
+            Err(refused(device, error, "cls_bpf", "kmod-sched-bpf"))
+        }
+    }
+}
+
+fn attach_tcx(program: &mut SchedClassifier, device: &str) -> Result<SchedClassifierLink> {
+    let options = TcAttachOptions::TcxOrder(LinkOrder::default());
+    let id = program
+        .attach_with_options(device, TcAttachType::Ingress, options)
+        .map_err(|error| fail(&format!("tcx on {device}"), &error))?;
+    program
+        .take_link(id)
+        .map_err(|error| fail(&format!("tcx on {device}"), &error))
+}
+
+/// Removes our filter, of whichever instance, if there is one.
+pub fn detach_clsact(client: &mut Client, device: &str, ifindex: u32) -> Result<()> {
+    let filter = Request::new(
+        libc::RTM_DELTFILTER,
+        0,
+        &tcmsg(ifindex, HANDLE, INGRESS, filter_info()),
+    )
+    .attr(TCA_KIND, c"bpf".to_bytes_with_nul());
+    client
+        .ask_unless(filter, &ABSENT)
+        .context(|| format!("remove the filter of {device}"))
+}
+
+/// Makes the clsact qdisc; false when it, or an ingress qdisc, was there.
+fn add_qdisc(client: &mut Client, device: &str, ifindex: u32) -> Result<bool> {
+    let qdisc = Request::new(
+        libc::RTM_NEWQDISC,
+        libc::NLM_F_CREATE | libc::NLM_F_EXCL,
+        &tcmsg(ifindex, CLSACT_HANDLE, CLSACT, 0),
+    )
+    .attr(TCA_KIND, c"clsact".to_bytes_with_nul());
+    match client.ask(qdisc) {
+        Ok(()) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(false),
+        Err(error) => Err(refused(device, error, "sch_ingress", "kmod-sched-core")),
+    }
+}
+
+/// Removes the clsact qdisc unless somebody's filter uses it.
+pub fn remove_qdisc(client: &mut Client, device: &str, ifindex: u32) -> Result<()> {
+    if filters(client, ifindex).context(|| format!("filters of {device}"))? > 0 {
+        return Ok(());
+    }
+    let qdisc = Request::new(
+        libc::RTM_DELQDISC,
+        0,
+        &tcmsg(ifindex, CLSACT_HANDLE, CLSACT, 0),
+    );
+    client
+        .ask_unless(qdisc, &ABSENT)
+        .context(|| format!("remove the clsact qdisc of {device}"))
+}
+
+/// Number of filters on ingress and egress of the clsact qdisc.
+fn filters(client: &mut Client, ifindex: u32) -> io::Result<usize> {
+    let mut count = 0;
+    for parent in [INGRESS, EGRESS] {
+        let request = Request::new(libc::RTM_GETTFILTER, 0, &tcmsg(ifindex, 0, parent, 0));
+        let listed = client.dump(request, |message| {
+            let of_device = message.split::<20>().is_some_and(|(body, _)| {
+                u32_at(body, 4) == Some(ifindex) && u32_at(body, 12) == Some(parent)
+            });
+            count += usize::from(message.kind == libc::RTM_NEWTFILTER && of_device);
+        });
+        match listed {
+            Err(error) if error.raw_os_error().is_some_and(|it| ABSENT.contains(&it)) => {}
+            other => other?,
+        }
+    }
+    Ok(count)
+}
+
+/// `struct tcmsg`.
+fn tcmsg(ifindex: u32, handle: u32, parent: u32, info: u32) -> [u8; 20] {
+    let mut body = [0; 20];
+    for (at, field) in [(4, ifindex), (8, handle), (12, parent), (16, info)] {
+        body[at..at + 4].copy_from_slice(&field.to_ne_bytes());
+    }
+    body
+}
+
+/// Priority and protocol (ETH_P_ALL in network order) of our filter.
+fn filter_info() -> u32 {
+    PRIORITY << 16 | u32::from((libc::ETH_P_ALL as u16).to_be())
+}
+
+fn refused(device: &str, error: io::Error, module: &str, package: &str) -> Error {
+    let reason = match error.raw_os_error() {
+        Some(libc::ENOENT | libc::EOPNOTSUPP) => {
+            format!("{error}; the kernel lacks {module}, on OpenWrt install {package}")
+        }
+        _ => error.to_string(),
+    };
+    Error::Bpf {
+        what: format!("clsact on {device}"),
+        reason,
+    }
+}

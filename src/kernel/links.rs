@@ -1,0 +1,111 @@
+//! The policy rule and route that make a packet with our mark local, whatever its
+//! destination. I/O: rtnetlink.
+//!
+//! ```text
+//! ip rule  add fwmark 0x40000000/0x40000000 lookup 2023 priority 2023
+//! ip route add local default dev lo table 2023
+//! ```
+
+use std::io;
+
+use super::netlink::{Client, Request};
+use crate::error::{IoContext, Result};
+use crate::net::DELIVER_MARK;
+use crate::rules::Family;
+
+/// Number of our routing table, and priority of our rule.
+pub const TABLE: u32 = 2023;
+
+/// The loopback device has this index in every network namespace (net/core/dev.c,
+/// LOOPBACK_IFINDEX).
+const LOOPBACK: u32 = 1;
+
+// include/uapi/linux/fib_rules.h
+const FR_ACT_TO_TBL: u8 = 1;
+const FRA_PRIORITY: u16 = 6;
+const FRA_FWMARK: u16 = 10;
+const FRA_TABLE: u16 = 15;
+const FRA_FWMASK: u16 = 16;
+
+/// What the kernel says of a rule or route that is not there, or of an IP version it lacks.
+const ABSENT: [i32; 5] = [
+    libc::ENOENT,
+    libc::ESRCH,
+    libc::EAFNOSUPPORT,
+    libc::EOPNOTSUPP,
+    libc::ENODEV,
+];
+
+/// Adds rule and route of an IP version; what a dead instance left is replaced.
+pub fn add(client: &mut Client, family: Family) -> Result<()> {
+    let create = libc::NLM_F_CREATE;
+    client
+        .ask(route(
+            libc::RTM_NEWROUTE,
+            create | libc::NLM_F_REPLACE,
+            family,
+        ))
+        .context(|| format!("route of table {TABLE}, is lo up?"))?;
+    client
+        .ask_unless(
+            rule(libc::RTM_NEWRULE, create | libc::NLM_F_EXCL, family),
+            &[libc::EEXIST],
+        )
+        .context(|| format!("policy rule {TABLE}"))
+}
+
+/// Removes rule and route of both IP versions, however many there are.
+pub fn remove(client: &mut Client) -> Result<()> {
+    let mut first = Ok(());
+    for family in [Family::V4, Family::V6] {
+        let rules = until_absent(|| client.ask(rule(libc::RTM_DELRULE, 0, family)))
+            .context(|| format!("remove policy rule {TABLE}"));
+        let routes = until_absent(|| client.ask(route(libc::RTM_DELROUTE, 0, family)))
+            .context(|| format!("remove route of table {TABLE}"));
+        first = first.and(rules).and(routes);
+    }
+    first
+}
+
+fn until_absent(mut remove: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    loop {
+        match remove() {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error().is_some_and(|it| ABSENT.contains(&it)) => {
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// A request about our rule: `struct fib_rule_hdr` and attributes.
+fn rule(kind: u16, flags: i32, family: Family) -> Request {
+    let mut body = [0; 12];
+    body[0] = address_family(family);
+    body[7] = FR_ACT_TO_TBL;
+    Request::new(kind, flags, &body)
+        .attr(FRA_PRIORITY, &TABLE.to_ne_bytes())
+        .attr(FRA_FWMARK, &DELIVER_MARK.to_ne_bytes())
+        .attr(FRA_FWMASK, &DELIVER_MARK.to_ne_bytes())
+        .attr(FRA_TABLE, &TABLE.to_ne_bytes())
+}
+
+/// A request about our route: `struct rtmsg` and attributes.
+fn route(kind: u16, flags: i32, family: Family) -> Request {
+    let mut body = [0; 12];
+    body[0] = address_family(family);
+    body[5] = libc::RTPROT_STATIC;
+    body[6] = libc::RT_SCOPE_HOST;
+    body[7] = libc::RTN_LOCAL;
+    Request::new(kind, flags, &body)
+        .attr(libc::RTA_TABLE, &TABLE.to_ne_bytes())
+        .attr(libc::RTA_OIF, &LOOPBACK.to_ne_bytes())
+}
+
+fn address_family(family: Family) -> u8 {
+    match family {
+        Family::V4 => libc::AF_INET as u8,
+        Family::V6 => libc::AF_INET6 as u8,
+    }
+}

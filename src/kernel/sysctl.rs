@@ -1,0 +1,44 @@
+//! Kernel parameters that we need otherwise than they are, and put back. I/O: `/proc/sys`.
+
+use std::fs;
+use std::path::Path;
+
+use super::state::{Journal, SysctlState};
+use crate::error::{IoContext, Result};
+
+/// Without it every packet runs through the interpreter. Some kernels start with 0 (mips).
+const JIT: &str = "net/core/bpf_jit_enable";
+
+/// Turns the compiler of BPF programs on, if it is off. Must come before they are loaded.
+pub fn enable_jit(root: &Path, journal: &mut Journal) -> Result<()> {
+    let path = root.join(JIT);
+    // A kernel without the compiler has no such file, and works.
+    let Ok(before) = fs::read_to_string(&path) else {
+        return Ok(());
+    };
+    if before.trim() != "0" {
+        return Ok(());
+    }
+    journal.state.sysctls.push(SysctlState {
+        name: JIT.into(),
+        before: before.trim().into(),
+        set: "1".into(),
+    });
+    journal.save()?;
+    fs::write(&path, "1").context(|| format!("write {}", path.display()))
+}
+
+/// Puts everything back that is still as we set it.
+pub fn restore(root: &Path, journal: &mut Journal) -> Result<()> {
+    let mut first = Ok(());
+    for sysctl in std::mem::take(&mut journal.state.sysctls) {
+        let path = root.join(&sysctl.name);
+        let is_ours = fs::read_to_string(&path).is_ok_and(|now| now.trim() == sysctl.set);
+        if is_ours {
+            let written =
+                fs::write(&path, &sysctl.before).context(|| format!("write {}", path.display()));
+            first = first.and(written);
+        }
+    }
+    first
+}
