@@ -25,9 +25,9 @@ _CONFIG = f"""config dae 'main'
 
 config dns 'dns'
 	list listen '127.0.0.1:{PORT}'
-	option upstream 'main'
+	option upstream 'isp'
 
-config upstream 'main'
+config upstream 'isp'
 	option url 'udp://{home.wan(4, home.RESOLVER)}'
 """
 

@@ -44,7 +44,10 @@ class Daemon:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         if not net.wait_for(self._answers, 10, self._process):
             raise net.LabError(f"dae did not come up; its last lines:\n{self.log_tail()}")
-        return time.monotonic() - began
+        seconds = time.monotonic() - began
+        if self._hide_btf and os.path.exists(f"/proc/{self.pid}/root/sys/kernel/btf/vmlinux"):
+            raise net.LabError("dae can see the kernel's BTF")
+        return seconds
 
     def _in_router(self, argv):
         hiding = ["sh", "-c", HIDE_BTF, "sh"] if self._hide_btf else []
@@ -66,7 +69,7 @@ class Daemon:
     def counter(self, rule):
         """Packets that the named rule has decided."""
         rules = self.status()["rules"]
-        return next(row["packets"] for row in rules if row["rule"] == rule)
+        return next(row["packets"] for row in rules if row["name"] == rule)
 
     def stop(self):
         """SIGTERM; seconds until it had ended."""

@@ -1,29 +1,227 @@
-//! The datapath in real network namespaces: attach, replace, steer, detach. Needs root.
+//! The datapath in real network namespaces: attach, replace, detach. Needs root.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
 
 mod bpf;
 
-use bpf::netns::Namespace;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use bpf::netns::{Namespace, Network};
 use dae::config::Attach;
 use dae::kernel::{Datapath, HookKind};
 
+const HOOKS: [(Attach, HookKind); 2] = [
+    (Attach::Auto, HookKind::Tcx),
+    (Attach::Clsact, HookKind::Clsact),
+];
+
+fn hooks(datapath: &Datapath) -> Vec<(String, HookKind)> {
+    datapath
+        .devices()
+        .map(|device| (device.name, device.hook))
+        .collect()
+}
+
+/// Filters on lan0 that are ours.
+fn filters(router: &Namespace) -> usize {
+    let filters = router.tc("filter show dev lan0 ingress");
+    filters
+        .lines()
+        .filter(|line| line.contains("handle 0xdae"))
+        .count()
+}
+
 #[test]
-fn starts_and_leaves_nothing() {
-    for (how, hook) in [
-        (Attach::Auto, HookKind::Tcx),
-        (Attach::Clsact, HookKind::Clsact),
-    ] {
-        let namespace = Namespace::with_veth("start");
-        namespace.enter(|| {
-            let before = namespace.trace_of_us();
-            let config = bpf::config(how, &["lan0"]);
-            let datapath = Datapath::start(&bpf::image(&[]), config.clone()).unwrap();
-            let devices: Vec<_> = datapath.devices().collect();
-            assert_eq!(devices.len(), 1);
-            assert_eq!((devices[0].name.as_str(), devices[0].hook), ("lan0", hook));
-            assert_ne!(namespace.trace_of_us(), before);
-            let errors = datapath.stop();
-            assert!(errors.is_empty(), "{errors:?}");
-            assert_eq!(namespace.trace_of_us(), before);
+fn stop_leaves_nothing_and_dropping_neither() {
+    for (how, hook) in HOOKS {
+        let network = Network::new();
+        let router = &network.router;
+        router.enter(|| {
+            let before = router.trace_of_us();
+            for stops in [true, false] {
+                let config = bpf::config(how, &["lan0"]);
+                let datapath = Datapath::start(&bpf::image(&[]), config.clone()).unwrap();
+                assert_eq!(hooks(&datapath), [("lan0".into(), hook)]);
+                let during = router.trace_of_us();
+                assert!(
+                    during[0].contains("2023:\tfrom all fwmark 0x40000000/0x40000000 lookup 2023")
+                );
+                assert!(
+                    during[1].contains("2023:\tfrom all fwmark 0x40000000/0x40000000 lookup 2023")
+                );
+                assert!(during[2].contains("local default dev lo"), "{}", during[2]);
+                assert!(during[3].contains("local default dev lo"), "{}", during[3]);
+                assert!(config.run_dir.join("state.json").exists());
+                if stops {
+                    let errors = datapath.stop();
+                    assert!(errors.is_empty(), "{errors:?}");
+                } else {
+                    drop(datapath);
+                }
+                assert_eq!(router.trace_of_us(), before);
+                assert!(!config.run_dir.join("state.json").exists());
+                std::fs::remove_dir(&config.run_dir).unwrap();
+            }
         });
     }
+}
+
+/// A process with a datapath on lan0 that only kill -9 ends. Its run folder is the second.
+fn doomed(router: &Namespace, how: &str, run_dir: &std::path::Path) -> Child {
+    let mut child = Command::new("ip")
+        .args(["netns", "exec", &router.name])
+        .arg(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "holds_a_datapath_until_killed",
+            "--ignored",
+            "--nocapture",
+        ])
+        .env("DAE_TEST_ATTACH", how)
+        .env("DAE_TEST_RUN_DIR", run_dir)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(
+        lines
+            .map_while(Result::ok)
+            .any(|line| line.contains("attached"))
+    );
+    child
+}
+
+#[test]
+#[ignore = "run by other tests, which kill it"]
+fn holds_a_datapath_until_killed() {
+    let how = match std::env::var("DAE_TEST_ATTACH").as_deref() {
+        Ok("clsact") => Attach::Clsact,
+        _ => Attach::Auto,
+    };
+    let mut config = bpf::config(how, &["lan0"]);
+    config.run_dir = std::env::var_os("DAE_TEST_RUN_DIR").unwrap().into();
+    let _datapath = Datapath::start(&bpf::image(&[]), config).unwrap();
+    println!("attached");
+    loop {
+        std::thread::park();
+    }
+}
+
+#[test]
+fn what_a_killed_instance_left_is_replaced_and_never_doubled() {
+    for (how, hook) in HOOKS {
+        let network = Network::new();
+        let router = &network.router;
+        router.enter(|| {
+            let before = router.trace_of_us();
+            let mut config = bpf::config(how, &["lan0"]);
+            config.run_dir = bpf::run_dir();
+            let mut dead = doomed(router, "clsact", &config.run_dir);
+            // `ip netns exec` becomes the program it runs.
+            dead.kill().unwrap();
+            dead.wait().unwrap();
+            assert_eq!(filters(router), 1, "a clsact filter outlives its process");
+
+            let datapath = Datapath::start(&bpf::image(&[]), config.clone()).unwrap();
+            assert_eq!(hooks(&datapath), [("lan0".into(), hook)]);
+            assert_eq!(filters(router), usize::from(hook == HookKind::Clsact));
+            let rules = router.ip("rule");
+            assert_eq!(
+                rules
+                    .lines()
+                    .filter(|line| line.starts_with("2023:"))
+                    .count(),
+                1
+            );
+            assert!(datapath.stop().is_empty());
+            assert_eq!(router.trace_of_us(), before);
+            std::fs::remove_dir(&config.run_dir).unwrap();
+        });
+    }
+}
+
+#[test]
+fn a_filter_whose_journal_is_lost_is_replaced_too() {
+    let network = Network::new();
+    let router = &network.router;
+    router.enter(|| {
+        let lost = bpf::run_dir();
+        let mut dead = doomed(router, "clsact", &lost);
+        dead.kill().unwrap();
+        dead.wait().unwrap();
+        for (how, hook) in HOOKS {
+            let datapath = Datapath::start(&bpf::image(&[]), bpf::config(how, &["lan0"])).unwrap();
+            assert_eq!(filters(router), usize::from(hook == HookKind::Clsact));
+            assert!(datapath.stop().is_empty());
+            assert_eq!(filters(router), 0);
+        }
+        std::fs::remove_dir_all(lost).unwrap();
+    });
+}
+
+#[test]
+fn a_qdisc_that_somebody_else_made_or_uses_stays() {
+    let network = Network::new();
+    let router = &network.router;
+    // Classic BPF: return 0.
+    let theirs = "filter add dev lan0 egress prio 7 protocol all bpf bytecode 1,6_0_0_0,";
+    router.enter(|| {
+        router.tc("qdisc add dev lan0 clsact");
+        let datapath =
+            Datapath::start(&bpf::image(&[]), bpf::config(Attach::Clsact, &["lan0"])).unwrap();
+        assert!(datapath.stop().is_empty());
+        assert!(
+            router.tc("qdisc show dev lan0").contains("clsact"),
+            "not ours to remove"
+        );
+        router.tc("qdisc del dev lan0 clsact");
+
+        let datapath =
+            Datapath::start(&bpf::image(&[]), bpf::config(Attach::Clsact, &["lan0"])).unwrap();
+        router.tc(theirs);
+        assert!(datapath.stop().is_empty());
+        assert!(router.tc("filter show dev lan0 egress").contains("pref 7"));
+        assert_eq!(filters(router), 0);
+    });
+}
+
+#[test]
+fn devices_that_come_and_go_are_followed() {
+    let router = Namespace::new("devices");
+    router.enter(|| {
+        let mut config = bpf::config(Attach::Auto, &["lan", "wg0"]);
+        config.networks = vec![dae::kernel::devices::Network {
+            name: "lan".into(),
+            devices: vec!["lan0".into()],
+            ..Default::default()
+        }];
+        let mut datapath = Datapath::start(&bpf::image(&[]), config).unwrap();
+        assert_eq!(hooks(&datapath), []);
+        router.ip("link add lan0 type veth peer name lan1");
+        datapath.on_readable().unwrap();
+        assert_eq!(hooks(&datapath), [("lan0".into(), HookKind::Tcx)]);
+        router.ip("tuntap add dev wg0 mode tun");
+        datapath.on_readable().unwrap();
+        let names: Vec<_> = datapath
+            .devices()
+            .map(|it| (it.name, it.interface))
+            .collect();
+        assert_eq!(names, [("lan0".into(), 0), ("wg0".into(), 1)]);
+        router.ip("link del lan0");
+        datapath.on_readable().unwrap();
+        assert_eq!(hooks(&datapath), [("wg0".into(), HookKind::Tcx)]);
+        router.ip("link add lan0 type veth peer name lan1");
+        datapath.on_readable().unwrap();
+        assert_eq!(
+            hooks(&datapath).len(),
+            2,
+            "a device of the same name is another device"
+        );
+        assert!(datapath.stop().is_empty());
+    });
 }

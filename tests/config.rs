@@ -245,6 +245,9 @@ fn bounds_are_told_once_where_they_are_passed() {
         2 + 256 * 2
     );
 
+    let further = format!("{}config node bad\n\toption url x\n", nodes(257));
+    told(&further, "more than 256 sections of type node");
+
     let ports = |n: usize| {
         format!(
             "{main}config rule\n\toption outbound block\n\toption dest_port '{}'\n",

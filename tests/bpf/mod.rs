@@ -7,6 +7,8 @@
 )]
 
 pub mod netns;
+pub mod packet;
+pub mod peers;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};

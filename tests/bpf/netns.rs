@@ -15,6 +15,63 @@ pub struct Namespace {
     pub name: String,
 }
 
+/// A client (10.9.0.2, fd00:9::2) and a server (203.0.113.2, 2001:db8::2) with a router
+/// between them (lan0, 10.9.0.1 and fd00:9::1).
+pub struct Network {
+    pub client: Namespace,
+    pub router: Namespace,
+    pub server: Namespace,
+}
+
+impl Network {
+    pub fn new() -> Self {
+        let network = Self {
+            client: Namespace::new("client"),
+            router: Namespace::new("router"),
+            server: Namespace::new("server"),
+        };
+        let Self {
+            client,
+            router,
+            server,
+        } = &network;
+        join(
+            router,
+            "lan0",
+            ["10.9.0.1/24", "fd00:9::1/64"],
+            client,
+            ["10.9.0.2/24", "fd00:9::2/64"],
+        );
+        join(
+            router,
+            "wan0",
+            ["203.0.113.1/24", "2001:db8::1/64"],
+            server,
+            ["203.0.113.2/24", "2001:db8::2/64"],
+        );
+        client.ip("route add default via 10.9.0.1");
+        client.ip("-6 route add default via fd00:9::1");
+        server.ip("route add default via 203.0.113.1");
+        server.ip("-6 route add default via 2001:db8::1");
+        router.set("net.ipv4.ip_forward=1");
+        router.set("net.ipv6.conf.all.forwarding=1");
+        network
+    }
+}
+
+fn join(router: &Namespace, device: &str, ours: [&str; 2], other: &Namespace, theirs: [&str; 2]) {
+    router.ip(&format!(
+        "link add {device} type veth peer name eth0 netns {}",
+        other.name
+    ));
+    router.ip(&format!("addr add {} dev {device}", ours[0]));
+    router.ip(&format!("addr add {} dev {device} nodad", ours[1]));
+    other.ip(&format!("addr add {} dev eth0", theirs[0]));
+    other.ip(&format!("addr add {} dev eth0 nodad", theirs[1]));
+    router.ip(&format!("link set {device} up"));
+    other.ip("link set eth0 up");
+}
+
 impl Namespace {
     /// An empty one, lo up.
     pub fn new(what: &str) -> Self {
@@ -25,18 +82,18 @@ impl Namespace {
         run("ip", &["netns", "add", &name]);
         let namespace = Self { name };
         namespace.ip("link set lo up");
+        // Link-local addresses are usable at once.
+        namespace.set("net.ipv6.conf.all.accept_dad=0");
+        namespace.set("net.ipv6.conf.default.accept_dad=0");
         namespace
     }
 
-    /// One with the device lan0 (10.9.0.1/24, fd00:9::1/64), whose peer lan1 is there too.
-    pub fn with_veth(what: &str) -> Self {
-        let namespace = Self::new(what);
-        namespace.ip("link add lan0 type veth peer name lan1");
-        namespace.ip("addr add 10.9.0.1/24 dev lan0");
-        namespace.ip("addr add fd00:9::1/64 dev lan0 nodad");
-        namespace.ip("link set lan0 up");
-        namespace.ip("link set lan1 up");
-        namespace
+    /// Sets a sysctl inside.
+    pub fn set(&self, setting: &str) {
+        run(
+            "ip",
+            &["netns", "exec", &self.name, "sysctl", "-qw", setting],
+        );
     }
 
     /// `ip WORDS` inside.
@@ -46,10 +103,14 @@ impl Namespace {
         run("ip", &all)
     }
 
-    /// `tc WORDS` inside.
+    /// `tc WORDS` inside; `_` stands for a space within a word.
     pub fn tc(&self, words: &str) -> String {
+        let words: Vec<_> = words
+            .split(' ')
+            .map(|word| word.replace('_', " "))
+            .collect();
         let mut all = vec!["-n", &self.name];
-        all.extend(words.split(' '));
+        all.extend(words.iter().map(String::as_str));
         run("tc", &all)
     }
 

@@ -4,3 +4,8 @@
 
 mod home;
 mod net;
+mod outbound;
+mod router;
+mod servers;
+mod tcp;
+mod udp;

@@ -1,0 +1,431 @@
+//! Real packets through the datapath: a client, the router with the program and its listeners,
+//! a server. Needs root.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
+mod bpf;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use bpf::netns::{Namespace, Network};
+use bpf::peers::{self, Listeners};
+use dae::config::Attach;
+use dae::kernel::abi::Count;
+use dae::kernel::{Datapath, FlowKey};
+use dae::rules::{Action, Family, Proto, Rule, Selector, Verdict};
+
+const HOOKS: [Attach; 2] = [Attach::Tcx, Attach::Clsact];
+const SERVER4: &str = "203.0.113.2";
+const SERVER6: &str = "[2001:db8::2]";
+
+/// Rules: port 80 and 443 proxied, 81 blocked, 82 marked; the rest is direct.
+fn rules() -> Vec<Rule> {
+    let rule = |port, action, outbound, mark| Rule {
+        dest_port: Selector {
+            include: vec![dae::rules::port::PortRange::new(port, port).unwrap()],
+            exclude: Vec::new(),
+        },
+        verdict: Verdict {
+            action,
+            outbound,
+            mark,
+        },
+        ..Rule::default()
+    };
+    vec![
+        rule(80, Action::Proxy, 2, 0),
+        rule(443, Action::Proxy, 3, 0),
+        rule(81, Action::Block, 1, 0),
+        rule(82, Action::Direct, 0, 0x10),
+    ]
+}
+
+fn start(attach: Attach, listeners: &Listeners, devices: &[&str]) -> Datapath {
+    let mut config = bpf::config(attach, devices);
+    config.ports = listeners.ports;
+    Datapath::start(&bpf::image(&rules()), config).unwrap()
+}
+
+fn addr(host: &str, port: u16) -> SocketAddr {
+    format!("{host}:{port}").parse().unwrap()
+}
+
+fn serve(server: &Namespace) {
+    server.enter(|| {
+        for host in [SERVER4, SERVER6] {
+            for port in [53, 80, 81, 82, 90, 443] {
+                peers::serve(addr(host, port));
+            }
+        }
+    });
+}
+
+#[test]
+fn tcp_reaches_our_listener_with_its_destination() {
+    for attach in HOOKS {
+        let Network {
+            client,
+            router,
+            server,
+        } = &Network::new();
+        serve(server);
+        router.enter(|| {
+            let listeners = Listeners::open();
+            let datapath = start(attach, &listeners, &["lan0"]);
+            for (host, family) in [(SERVER4, Family::V4), (SERVER6, Family::V6)] {
+                let dst = addr(host, 80);
+                let mut stream = client.enter(|| TcpStream::connect(dst)).unwrap();
+                let (mut ours, from) = listeners.accept(family, false);
+                let src = stream.local_addr().unwrap();
+                assert_eq!((from, ours.local_addr().unwrap()), (src, dst));
+                let flow = datapath
+                    .flow(&FlowKey {
+                        src,
+                        dst,
+                        proto: Proto::Tcp,
+                    })
+                    .unwrap();
+                assert_eq!(flow.rule, Some(0));
+                assert_eq!(
+                    (flow.verdict.action, flow.verdict.outbound),
+                    (Action::Proxy, 2)
+                );
+                // Both ways, and more than one segment.
+                let sent = vec![7; 300_000];
+                let mut got = vec![0; sent.len()];
+                std::thread::scope(|scope| {
+                    scope.spawn(|| stream.write_all(&sent).unwrap());
+                    ours.read_exact(&mut got).unwrap();
+                });
+                assert_eq!(got, sent);
+                ours.write_all(b"answer").unwrap();
+                stream.read_exact(&mut got[..6]).unwrap();
+                assert_eq!(&got[..6], b"answer");
+                assert_eq!(
+                    client.enter(|| peers::greeting(addr(host, 90))).unwrap(),
+                    "server"
+                );
+            }
+            let counters = datapath.counters().unwrap();
+            assert!(counters.rule(0).bytes > 600_000);
+            assert!(counters.fate(Count::Default).packets >= 8);
+            assert_eq!(counters.fate(Count::FailOpen).packets, 0);
+            assert!(datapath.stop().is_empty());
+        });
+    }
+}
+
+#[test]
+fn udp_reaches_our_listener_with_its_destination() {
+    for attach in HOOKS {
+        let Network {
+            client,
+            router,
+            server,
+        } = &Network::new();
+        serve(server);
+        router.enter(|| {
+            let listeners = Listeners::open();
+            let datapath = start(attach, &listeners, &["lan0"]);
+            for (host, any, family) in [
+                (SERVER4, "0.0.0.0", Family::V4),
+                (SERVER6, "[::]", Family::V6),
+            ] {
+                let dst = addr(host, 443);
+                let (socket, port) = client.enter(|| {
+                    let socket = UdpSocket::bind(addr(any, 0)).unwrap();
+                    let port = socket.local_addr().unwrap().port();
+                    socket.send_to(b"one", dst).unwrap();
+                    // Longer than the device's MTU: fragments of a proxied flow are dropped.
+                    socket.send_to(&[1; 3000], dst).unwrap();
+                    socket.send_to(b"two", dst).unwrap();
+                    (socket, port)
+                });
+                let (src, to, payload) = listeners.recv(family, false);
+                assert_eq!((src.port(), to, &payload[..]), (port, dst, &b"one"[..]));
+                assert_eq!(listeners.recv(family, false).2, b"two");
+                let flow = datapath
+                    .flow(&FlowKey {
+                        src,
+                        dst,
+                        proto: Proto::Udp,
+                    })
+                    .unwrap();
+                assert_eq!((flow.rule, flow.verdict.outbound), (Some(1), 3));
+                assert!(client.enter(|| peers::echoes(addr(host, 90))));
+                drop(socket);
+            }
+            assert!(listeners.is_idle());
+            assert!(datapath.stop().is_empty());
+        });
+    }
+}
+
+#[test]
+fn port_53_is_ours_whoever_was_asked() {
+    for attach in HOOKS {
+        let Network {
+            client,
+            router,
+            server,
+        } = &Network::new();
+        serve(server);
+        router.enter(|| {
+            let listeners = Listeners::open();
+            let datapath = start(attach, &listeners, &["lan0"]);
+            for (host, any, family) in [
+                (SERVER4, "0.0.0.0", Family::V4),
+                ("10.9.0.1", "0.0.0.0", Family::V4),
+                ("203.0.113.53", "0.0.0.0", Family::V4),
+                (SERVER6, "[::]", Family::V6),
+                ("[fd00:9::1]", "[::]", Family::V6),
+            ] {
+                let dst = addr(host, 53);
+                client.enter(|| {
+                    let socket = UdpSocket::bind(addr(any, 0)).unwrap();
+                    socket.send_to(b"query", dst).unwrap();
+                });
+                let (_, to, payload) = listeners.recv(family, true);
+                assert_eq!((to, &payload[..]), (dst, &b"query"[..]));
+                let mut stream = client.enter(|| TcpStream::connect(dst)).unwrap();
+                let (mut ours, _) = listeners.accept(family, true);
+                assert_eq!(ours.local_addr().unwrap(), dst);
+                stream.write_all(b"query").unwrap();
+                let mut got = [0; 5];
+                ours.read_exact(&mut got).unwrap();
+                assert_eq!(&got, b"query");
+            }
+            assert!(datapath.stop().is_empty());
+        });
+    }
+}
+
+#[test]
+fn block_and_mark() {
+    let Network {
+        client,
+        router,
+        server,
+    } = &Network::new();
+    serve(server);
+    for priority in ["ip", "-6"] {
+        let family = if priority == "-6" { "-6 " } else { "" };
+        router.ip(&format!("{family}rule add fwmark 0x10 prohibit"));
+    }
+    router.enter(|| {
+        let listeners = Listeners::open();
+        let datapath = start(Attach::Auto, &listeners, &["lan0"]);
+        for host in [SERVER4, SERVER6] {
+            let blocked = client
+                .enter(|| peers::greeting(addr(host, 81)))
+                .unwrap_err();
+            assert_eq!(blocked.kind(), std::io::ErrorKind::TimedOut);
+            // The mark leads to a rule that answers with an ICMP error.
+            let marked = client
+                .enter(|| peers::greeting(addr(host, 82)))
+                .unwrap_err();
+            assert_ne!(marked.kind(), std::io::ErrorKind::TimedOut, "{marked}");
+            assert_eq!(
+                client.enter(|| peers::greeting(addr(host, 90))).unwrap(),
+                "server"
+            );
+        }
+        assert!(datapath.stop().is_empty());
+    });
+}
+
+#[test]
+fn without_our_listeners_everything_passes() {
+    for attach in HOOKS {
+        let Network {
+            client,
+            router,
+            server,
+        } = &Network::new();
+        serve(server);
+        router.enter(|| {
+            let listeners = Listeners::open();
+            let datapath = start(attach, &listeners, &["lan0"]);
+            let (kept, _) = client.enter(|| {
+                let stream = TcpStream::connect(addr(SERVER4, 80)).unwrap();
+                (stream, ())
+            });
+            // Their owner is gone, the program is not.
+            drop(listeners);
+            for host in [SERVER4, SERVER6] {
+                for port in [53, 80, 81, 82, 90, 443] {
+                    let said = client.enter(|| peers::greeting(addr(host, port)));
+                    assert_eq!(said.unwrap(), "server", "{host}:{port}");
+                    assert!(
+                        client.enter(|| peers::echoes(addr(host, port))),
+                        "{host}:{port}"
+                    );
+                }
+            }
+            drop(kept);
+            assert!(datapath.counters().unwrap().fate(Count::FailOpen).packets > 0);
+            assert!(datapath.stop().is_empty());
+        });
+    }
+}
+
+/// A foreign socket on our port must not be taken for ours.
+#[test]
+fn a_listener_without_our_mark_gets_nothing() {
+    let Network {
+        client,
+        router,
+        server,
+    } = &Network::new();
+    serve(server);
+    router.enter(|| {
+        let listeners = Listeners::open();
+        let foreign = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = foreign.local_addr().unwrap().port();
+        let mut config = bpf::config(Attach::Auto, &["lan0"]);
+        config.ports = listeners.ports.with(Proto::Tcp, Family::V4, false, port);
+        let datapath = Datapath::start(&bpf::image(&rules()), config).unwrap();
+        assert_eq!(
+            client.enter(|| peers::greeting(addr(SERVER4, 80))).unwrap(),
+            "server"
+        );
+        assert!(datapath.stop().is_empty());
+    });
+}
+
+#[test]
+fn a_port_reused_while_ours_is_in_time_wait_gets_through() {
+    for attach in HOOKS {
+        for (host, any, family) in [
+            (SERVER4, "0.0.0.0:40123", Family::V4),
+            (SERVER6, "[::]:40123", Family::V6),
+        ] {
+            let Network {
+                client,
+                router,
+                server,
+            } = &Network::new();
+            serve(server);
+            router.enter(|| {
+                let listeners = Listeners::open();
+                let datapath = start(attach, &listeners, &["lan0"]);
+                let dst = addr(host, 80);
+                for round in 0..3 {
+                    let begin = Instant::now();
+                    let mut stream = client.enter(|| connect_from(any.parse().unwrap(), dst));
+                    let took = begin.elapsed();
+                    assert!(took < Duration::from_millis(500), "round {round}: {took:?}");
+                    let (ours, _) = listeners.accept(family, false);
+                    // We close first, so ours is the socket that waits.
+                    drop(ours);
+                    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+                    drop(stream);
+                    peers::until(|| {
+                        let sockets = bpf::netns::run(
+                            "ss",
+                            &["-N", &router.name, "-tanH", "state", "time-wait"],
+                        );
+                        (!sockets.is_empty()).then_some(())
+                    })
+                    .expect("our socket is in TIME_WAIT");
+                }
+                assert!(datapath.stop().is_empty());
+            });
+        }
+    }
+}
+
+fn connect_from(src: SocketAddr, dst: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(
+        socket2::Domain::for_address(dst),
+        socket2::Type::STREAM,
+        None,
+    )
+    .unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&src.into()).unwrap();
+    socket.connect(&dst.into()).unwrap();
+    socket.into()
+}
+
+/// Connections that were there before us, and direct ones that the cache has forgotten.
+#[test]
+fn a_connection_under_way_goes_on() {
+    let Network {
+        client,
+        router,
+        server,
+    } = &Network::new();
+    serve(server);
+    router.enter(|| {
+        let listeners = Listeners::open();
+        let mut stream = client
+            .enter(|| TcpStream::connect(addr(SERVER4, 80)))
+            .unwrap();
+        let datapath = start(Attach::Auto, &listeners, &["lan0"]);
+        let mut text = [0; 6];
+        stream.read_exact(&mut text).unwrap();
+        assert_eq!(&text, b"server");
+        // The server has closed; our side of the goodbye passes too.
+        assert_eq!(stream.read(&mut text).unwrap(), 0);
+        drop(stream);
+        peers::until(|| {
+            (datapath.counters().ok()?.fate(Count::Midstream).packets > 0).then_some(())
+        })
+        .expect("counted as under way");
+        assert!(datapath.stop().is_empty());
+    });
+}
+
+/// The program for devices without an Ethernet header, on a real one.
+#[test]
+fn a_tun_device_is_steered_too() {
+    let router = Namespace::new("tun");
+    router.enter(|| {
+        let mut tun = open_tun("tun0");
+        router.ip("addr add 10.9.0.1/24 dev tun0");
+        router.ip("link set tun0 up");
+        let listeners = Listeners::open();
+        let datapath = start(Attach::Auto, &listeners, &["tun0"]);
+        let src = addr("10.9.0.2", 5000);
+        let dst = addr(SERVER4, 443);
+        tun.write_all(&bpf::packet::udp(src, dst, b"hello"))
+            .unwrap();
+        assert_eq!(
+            listeners.recv(Family::V4, false),
+            (src, dst, b"hello".to_vec())
+        );
+        assert!(datapath.stop().is_empty());
+    });
+}
+
+fn open_tun(name: &str) -> std::fs::File {
+    let file = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/net/tun")
+        .unwrap();
+    // struct ifreq: the name, then the flags.
+    let mut request = [0u8; 40];
+    request[..name.len()].copy_from_slice(name.as_bytes());
+    let flags = (libc::IFF_TUN | libc::IFF_NO_PI) as u16;
+    request[16..18].copy_from_slice(&flags.to_ne_bytes());
+    let fd: OwnedFd = file.into();
+    // SAFETY: the kernel reads and writes the 40 bytes of `request`.
+    let result = unsafe {
+        libc::ioctl(
+            std::os::fd::AsRawFd::as_raw_fd(&fd),
+            libc::TUNSETIFF,
+            request.as_mut_ptr(),
+        )
+    };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+    fd.into()
+}

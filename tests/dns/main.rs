@@ -1,0 +1,13 @@
+//! The DNS forwarder: scenarios with a fake clock, real sockets, real peers. Messages are made
+//! and read by hickory-proto, an implementation that shares nothing with ours.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
+mod home;
+mod messages;
+mod peers;
+mod scenario;
+mod server;
+mod sockets;
+mod upstream;
+mod wire;
