@@ -33,7 +33,7 @@ const NAMES_EVERY: Duration = Duration::from_secs(5);
 /// So many of those periods make an epoch of the kernel's flow cache: 60 s.
 const EPOCH_TICKS: u32 = 12;
 
-/// Runs until TERM or INT.
+/// Runs until TERM or INT; not at all when the configuration says so.
 ///
 /// # Errors
 /// What kept it from starting; nothing is left behind then. What could not be undone at the
@@ -42,6 +42,10 @@ pub fn run(config: &Path, run_dir: &Path) -> Result<()> {
     log_lines::init(log::LevelFilter::Info);
     let loaded = load::read(config)?;
     log_lines::init(loaded.config.main.log_level);
+    if !loaded.config.main.enabled {
+        log::warn!(event = "disabled"; "option enabled of section dae is 0, nothing was done");
+        return Ok(());
+    }
     // Before the first thread: all threads inherit what is blocked.
     let signals = Signals::take()?;
     raise_descriptor_limit();
