@@ -64,12 +64,15 @@ class Daemon:
 
     def status(self):
         """The status document."""
-        return json.loads(self.command("status", "--json").stdout)
+        done = self.command("status", "--json")
+        if done.returncode != 0:
+            raise net.NoAnswer(f"dae status: {done.stderr.strip()}")
+        return json.loads(done.stdout)
 
     def counter(self, rule):
-        """Packets that the named rule has decided."""
+        """Packets that the named rule has decided; 0 if there is no such rule."""
         rules = self.status()["rules"]
-        return next(row["packets"] for row in rules if row["name"] == rule)
+        return next((row["packets"] for row in rules if row["name"] == rule), 0)
 
     def stop(self):
         """SIGTERM; seconds until it had ended."""

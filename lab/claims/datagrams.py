@@ -6,7 +6,7 @@ import time
 
 from lab import home
 from lab.claims.flows import proxy_out, router_wan
-from lab.client import NoAnswer
+from lab.net import NoAnswer
 from lab.tour import claim
 
 COUNT, WINDOW = 1000, 16
