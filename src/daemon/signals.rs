@@ -48,12 +48,12 @@ impl Signals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::sys::pthread::{pthread_kill, pthread_self};
 
     #[test]
     fn a_signal_is_read_and_kills_nobody() {
         let signals = Signals::take().unwrap();
-        pthread_kill(pthread_self(), Signal::SIGHUP).unwrap();
+        // To this thread, the only one that blocks it.
+        nix::sys::signal::raise(Signal::SIGHUP).unwrap();
         let signal = futures_lite::future::block_on(signals.next()).unwrap();
         assert_eq!(signal, Signal::SIGHUP);
     }

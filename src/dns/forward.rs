@@ -90,6 +90,8 @@ pub struct Forwarder<C> {
     effects: VecDeque<Effect<C>>,
     stats: DnsStats,
     ids: Box<dyn FnMut() -> u16>,
+    /// Place for the question of a query.
+    lower: Vec<u8>,
 }
 
 impl<C: Clone + PartialEq> Forwarder<C> {
@@ -115,6 +117,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
                 ..DnsStats::default()
             },
             ids,
+            lower: Vec::new(),
         }
     }
 
@@ -130,11 +133,25 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         out: &mut Vec<u8>,
     ) -> Outcome {
         self.stats.queries += 1;
-        let query = match Query::parse(message) {
-            Ok(query) => query,
-            Err(refusal) => return self.refuse(message, refusal, out),
+        let mut lower = std::mem::take(&mut self.lower);
+        let outcome = match Query::parse(message, &mut lower) {
+            Ok(query) => self.answer(now, client, &query, tcp, asked, out),
+            Err(refusal) => self.refuse(message, refusal, out),
         };
-        let asker = Asker::of(&query, tcp);
+        self.lower = lower;
+        outcome
+    }
+
+    fn answer(
+        &mut self,
+        now: Instant,
+        client: &C,
+        query: &Query<'_>,
+        tcp: bool,
+        asked: Option<SocketAddr>,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
+        let asker = Asker::of(query, tcp);
         let checking_disabled = query.flags & flag::CD != 0;
         let key = cache::Key::new(&query.question, query.dnssec_ok(), checking_disabled);
         if query.edns.is_none_or(|edns| edns.version == 0) {
@@ -142,7 +159,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
                 asker.answer(hit.stored, Some(hit.age), out);
                 return Outcome::Answered;
             }
-            return self.admit(now, client, &query, &asker, asked, out);
+            return self.admit(now, client, query, &asker, asked, out);
         }
         asker.error(rcode::BADVERS, out);
         Outcome::Answered

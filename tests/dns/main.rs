@@ -1,11 +1,14 @@
 //! The DNS forwarder: scenarios with a fake clock, real sockets, real peers. Messages are made
 //! and read by hickory-proto, an implementation that shares nothing with ours.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
+#[path = "../flow/home.rs"]
 mod home;
 mod messages;
 mod peers;
+mod random;
 mod scenario;
 mod server;
 mod sockets;
 mod upstream;
-mod wire;

@@ -154,7 +154,7 @@ fn a_wrong_password_is_told_from_no_password() {
 #[test]
 fn malformed_datagrams_are_told_apart_and_do_not_end_the_association() {
     let namespace = Namespace::new();
-    let relay = namespace.run(|| UdpSocket::bind("127.0.0.1:0").unwrap());
+    let relay = namespace.run(|| UdpSocket::bind("127.0.0.5:0").unwrap());
     relay.set_read_timeout(Some(WAIT)).unwrap();
     // Bound to "every address": the one of the server is meant.
     let mut reply = DONE;
@@ -166,7 +166,7 @@ fn malformed_datagrams_are_told_apart_and_do_not_end_the_association() {
         Step::Write(reply.to_vec()),
         Step::Hang,
     ];
-    let (addr, _) = scripted(&namespace, "127.0.0.1:0".parse().unwrap(), script);
+    let (addr, _) = scripted(&namespace, "127.0.0.5:0".parse().unwrap(), script);
     namespace.run(move || {
         let to: SocketAddr = TO.parse().unwrap();
         let association = block_on(socks5(addr, None).udp(to)).unwrap();

@@ -367,7 +367,7 @@ fn what_may_not_or_cannot_be_reached_is_reset() {
         assert!(scene.refuses(host), "{host}");
     }
     // Somebody on the router talks to the listener itself.
-    let own = SocketAddr::new(ip("127.0.0.1"), scene.router.tcp4);
+    let own = SocketAddr::new(ip("127.0.0.16"), scene.router.tcp4);
     let result = scene.home.router.run(move || TcpStream::connect(own));
     assert!(result.map_or(true, |stream| is_reset(&stream)));
     let stats = scene

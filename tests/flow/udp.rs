@@ -291,7 +291,7 @@ fn what_is_blocked_is_dropped_and_counted() {
     let server = scene.server(to);
     scene.client(CLIENT4).send_to(b"x", to).unwrap();
     // Somebody on the router talks to the socket itself.
-    let own = SocketAddr::new(ip("127.0.0.1"), to.port());
+    let own = SocketAddr::new(ip("127.0.0.16"), to.port());
     scene.home.router.run(move || {
         UdpSocket::bind("127.0.0.1:0")
             .unwrap()
