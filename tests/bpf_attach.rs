@@ -247,6 +247,10 @@ fn a_device_that_refuses_us_does_not_keep_us_from_the_others() {
         let entries = std::fs::read_to_string(journal).unwrap();
         assert_eq!(entries.matches("index").count(), 2, "{entries}");
         assert!(datapath.stop().is_empty());
-        assert!(router.tc("filter show dev odd0 ingress").contains("pref 2023"));
+        assert!(
+            router
+                .tc("filter show dev odd0 ingress")
+                .contains("pref 2023")
+        );
     });
 }
