@@ -72,7 +72,7 @@ class Daemon:
     def counter(self, rule):
         """Packets that the named rule has decided; 0 if there is no such rule."""
         rules = self.status()["rules"]
-        return next((row["packets"] for row in rules if row["name"] == rule), 0)
+        return next((row["packets"] for row in rules if row["rule"] == rule), 0)
 
     def stop(self):
         """SIGTERM; seconds until it had ended."""

@@ -34,7 +34,7 @@ const NAMES_EVERY: Duration = Duration::from_secs(5);
 /// So many of those periods make an epoch of the kernel's flow cache: 60 s.
 const EPOCH_TICKS: u32 = 12;
 
-/// Runs until TERM or INT; with `option enabled '0'` ends at once.
+/// Runs until TERM or INT; when the configuration says not to run, only cleans up.
 ///
 /// # Errors
 /// What kept it from starting; nothing is left behind then. What could not be undone at the
@@ -62,7 +62,7 @@ pub fn run(config: &Path, run_dir: &Path) -> Result<()> {
     let result = match loaded {
         Ok(loaded) if loaded.config.main.enabled => live(loaded, &control, run_dir, &signals),
         Ok(_) => {
-            log::info!(event = "disabled", option = "enabled"; "");
+            log::warn!(event = "disabled"; "option enabled of section dae is 0");
             Ok(())
         }
         Err(error) => Err(error),

@@ -6,9 +6,11 @@
     reason = "a test fails by panicking"
 )]
 
+pub mod model;
 pub mod netns;
 pub mod packet;
 pub mod peers;
+pub mod runner;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
