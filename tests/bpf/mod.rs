@@ -9,7 +9,9 @@
 pub mod model;
 pub mod netns;
 pub mod packet;
+pub mod pair;
 pub mod peers;
+pub mod reduce;
 pub mod runner;
 
 use std::path::PathBuf;
