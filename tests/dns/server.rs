@@ -67,9 +67,14 @@ impl Running {
         let transparent = namespace.is_some();
         let serve = move || {
             let mut listeners = Listeners::default();
+            let local = if transparent {
+                "0.0.0.0:0"
+            } else {
+                "127.0.0.1:0"
+            };
             // Both on one port; somebody else may have one of the two.
             let free = || {
-                let udp = listen::plain_udp("127.0.0.1:0".parse().unwrap()).ok()?;
+                let udp = listen::plain_udp(local.parse().unwrap()).ok()?;
                 let tcp = listen::plain_tcp(udp.local_addr().unwrap()).ok()?;
                 Some((udp, tcp))
             };

@@ -577,6 +577,15 @@ fn whoever_was_asked_seems_to_answer() {
         assert_eq!(answer, format!("id=7 noerror {name} A A:300:192.0.2.1"));
     }
     assert_eq!((upstream.udp_queries(), asked.tcp_queries()), (1, 1));
+    // The local listener is a wildcard: the answer leaves from the address asked, which is
+    // nobody's to ask `asis`.
+    let local = SocketAddr::new(ip("10.77.0.1"), server.addr.port());
+    for name in ["www.example", "nas2.lan"] {
+        let answer = home.client.run(move || Client::udp(local).ask(name));
+        assert_eq!(answer.contains(" refused "), name == "nas2.lan", "{answer}");
+    }
+    let asis = &server.stats().upstreams[1];
+    assert_eq!((asis.sent_udp, asis.sent_tcp), (4, 1), "nobody was asked for nas2.lan");
     let learnt = server.learnt.lock().unwrap();
     let names: Vec<_> = learnt.iter().map(|(name, ..)| name.as_str()).collect();
     assert_eq!(names, ["www.example", "nas.lan", "printer", "drop-udp.lan"]);
