@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""DNS and idle cost: instructions per cached answer (callgrind), idle memory and threads."""
+"""DNS and idle cost: instructions per cached answer (callgrind), memory, threads, wake-ups."""
 
 import argparse
 import os
@@ -17,6 +17,7 @@ from lab.daemon import Daemon  # noqa: E402
 from lab.resolver import Resolver  # noqa: E402
 
 MAX_INSTRUCTIONS, MAX_RSS_KB, MAX_THREADS = 5000, 8 * 1024, 3
+MAX_WAKE_UPS = 10
 PORT = 5354
 COUNT = 2000
 
@@ -25,9 +26,9 @@ _CONFIG = f"""config dae 'main'
 
 config dns 'dns'
 	list listen '127.0.0.1:{PORT}'
-	option upstream 'main'
+	option upstream 'isp'
 
-config upstream 'main'
+config upstream 'isp'
 	option url 'udp://{home.wan(4, home.RESOLVER)}'
 """
 
@@ -78,16 +79,31 @@ def cached_answer(binary, folder, at_once):
 
 
 def idle(undo, binary, folder):
-    """RSS in kB and threads of dae with the lab's configuration, some seconds after the start."""
+    """dae with the lab's configuration, left alone: RSS in kB, threads, wake-ups in 10 s."""
     daemon = Daemon(binary, folder)
     undo.add("dae", daemon.stop)
     daemon.start()
     time.sleep(3)
-    with open(f"/proc/{daemon.pid}/status", encoding="ascii") as file:
-        status = file.read()
+    wake_ups = _wake_ups(daemon.pid, 10)
+    status = _status(f"/proc/{daemon.pid}")
     daemon.stop()
-    return tuple(int(re.search(rf"^{key}:\s+(\d+)", status, re.MULTILINE)[1])
-                 for key in ("VmRSS", "Threads"))
+    return status["VmRSS"], status["Threads"], wake_ups
+
+
+def _status(folder):
+    """The numbers of /proc/.../status."""
+    with open(f"{folder}/status", encoding="ascii") as file:
+        return {key: int(value) for key, value in re.findall(r"^(\w+):\s+(\d+)", file.read(), re.M)}
+
+
+def _wake_ups(pid, seconds):
+    """How often it woke: tenths of a second in which one of its threads went to sleep again."""
+    counts = []
+    for _ in range(seconds * 10 + 1):
+        counts.append([_status(f"/proc/{pid}/task/{thread}")["voluntary_ctxt_switches"]
+                       for thread in os.listdir(f"/proc/{pid}/task")])
+        time.sleep(0.1)
+    return sum(before != after for before, after in zip(counts, counts[1:]))
 
 
 def bench(undo, chosen):
@@ -96,10 +112,11 @@ def bench(undo, chosen):
     home.build(undo)
     Resolver(undo, "main", [home.wan(4, home.RESOLVER)])
     peers.start_unbound(undo, folder)
-    rss, threads = idle(undo, chosen.dae, folder)
+    rss, threads, wake_ups = idle(undo, chosen.dae, folder)
     return all([
         bar("idle RSS", rss, MAX_RSS_KB, " kB"),
         bar("threads", threads, MAX_THREADS),
+        bar("wake-ups in 10 s, idle", wake_ups, MAX_WAKE_UPS),
         bar("user instructions per cached answer, 50 queries at once",
             cached_answer(chosen.dae, folder, 50), MAX_INSTRUCTIONS),
         bar("user instructions per cached answer, one at a time",

@@ -9,13 +9,10 @@ import subprocess
 import time
 
 from lab import home, net
+from lab.net import NoAnswer
 
 Page = collections.namedtuple("Page", "caller ms port")
 Answer = collections.namedtuple("Answer", "status records ttl server flags text ms")
-
-
-class NoAnswer(Exception):
-    """Nobody answered."""
 
 
 def url(host, path="/"):

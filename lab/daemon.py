@@ -22,6 +22,7 @@ class Daemon:
         self.config = os.path.join(folder, "dae.conf")
         self.run_dir = os.path.join(folder, "run")
         self.log = os.path.join(folder, "dae.log")
+        self.attach = attach
         self._hide_btf = hide_btf
         self._process = None
         with open(self.log, "ab"):
@@ -43,7 +44,10 @@ class Daemon:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         if not net.wait_for(self._answers, 10, self._process):
             raise net.LabError(f"dae did not come up; its last lines:\n{self.log_tail()}")
-        return time.monotonic() - began
+        seconds = time.monotonic() - began
+        if self._hide_btf and os.path.exists(f"/proc/{self.pid}/root/sys/kernel/btf/vmlinux"):
+            raise net.LabError("dae can see the kernel's BTF")
+        return seconds
 
     def _in_router(self, argv):
         hiding = ["sh", "-c", HIDE_BTF, "sh"] if self._hide_btf else []
@@ -60,12 +64,15 @@ class Daemon:
 
     def status(self):
         """The status document."""
-        return json.loads(self.command("status", "--json").stdout)
+        done = self.command("status", "--json")
+        if done.returncode != 0:
+            raise net.NoAnswer(f"dae status: {done.stderr.strip()}")
+        return json.loads(done.stdout)
 
     def counter(self, rule):
-        """Packets that the named rule has decided."""
+        """Packets that the named rule has decided; 0 if there is no such rule."""
         rules = self.status()["rules"]
-        return next(row["packets"] for row in rules if row["name"] == rule)
+        return next((row["packets"] for row in rules if row["rule"] == rule), 0)
 
     def stop(self):
         """SIGTERM; seconds until it had ended."""

@@ -28,6 +28,10 @@ class LabError(Exception):
     """The lab itself cannot go on; no verdict about dae."""
 
 
+class NoAnswer(Exception):
+    """Nobody answered; a claim that expects an answer is not true."""
+
+
 class Undo:
     """What has to be undone, in reverse, each step tried whatever the others did."""
 

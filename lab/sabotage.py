@@ -41,7 +41,7 @@ def closed_when_dead(lab):
     def kill_and_close():
         kill()
         net.run(home.ROUTER, "nft", "-f", "-", stdin=f"""{table} {{
-            chain all {{ type filter hook prerouting priority raw; iifname "{home.LAN}" drop; }}
+            chain drop_all {{ type filter hook prerouting priority raw; iifname "{home.LAN}" drop; }}
         }}""")
 
     def open_and_start():

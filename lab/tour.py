@@ -5,8 +5,7 @@ import subprocess
 import sys
 import time
 
-from lab.client import NoAnswer
-from lab.net import LabError
+from lab.net import LabError, NoAnswer
 
 Claim = collections.namedtuple("Claim", "text check family")
 
@@ -46,7 +45,7 @@ def claim(text, families=()):
 
 
 def run(lab, only=""):
-    """Tries every claim whose text contains `only`; the texts of those that failed."""
+    """Tries every claim whose text contains `only`; the texts of those that did not hold."""
     chosen = [each for each in CLAIMS if only in each.text]
     if not chosen:
         raise LabError(f"no claim contains '{only}'")
@@ -54,28 +53,31 @@ def run(lab, only=""):
     failed = []
     for each in chosen:
         row, began = Row(), time.monotonic()
-        problem = _try(each, lab, row)
+        verdict, problem = _try(each, lab, row)
         seconds = time.monotonic() - began
-        verdict = "FAIL" if problem else "PASS"
         words = " -> ".join(filter(None, (row.did, row.saw, problem)))
-        print(f"{verdict}  {each.text:{width}}  {words}  [{seconds:.1f} s]", flush=True)
+        print(f"{verdict:5}  {each.text:{width}}  {words}  [{seconds:.1f} s]", flush=True)
         if problem:
             failed.append(each.text)
     print(f"\n{len(chosen) - len(failed)} of {len(chosen)} claims hold", flush=True)
     if failed:
-        print("not true: " + "; ".join(failed), file=sys.stderr)
+        print("not so: " + "; ".join(failed), file=sys.stderr)
     return failed
 
 
 def _try(each, lab, row):
-    """None if the claim holds, otherwise why not."""
+    """(PASS, None), (FAIL, why), or (ERROR, why) if the lab could not find out."""
     arguments = (lab, row, each.family) if each.family else (lab, row)
     try:
         each.check(*arguments)
-    except (Wrong, NoAnswer, LabError) as error:
-        return str(error)
+    except (Wrong, NoAnswer) as error:
+        return "FAIL", str(error)
     except subprocess.TimeoutExpired as error:
-        return f"no end of {error.cmd[0]} within {error.timeout} s"
-    except (OSError, ValueError, LookupError, StopIteration) as error:
-        return f"{type(error).__name__}: {error}"
-    return None
+        return "FAIL", f"no end of {error.cmd} within {error.timeout} s"
+    except OSError as error:  # a connection refused, reset, or timed out
+        return "FAIL", f"{type(error).__name__}: {error}"
+    except LabError as error:
+        return "ERROR", str(error)
+    except (ValueError, LookupError, StopIteration) as error:
+        return "ERROR", f"{type(error).__name__}: {error}"
+    return "PASS", None

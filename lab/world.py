@@ -44,7 +44,8 @@ class Lab:
         """Whether the kernel forwards the client's own TCP flow to this host."""
         return bool(self.on_router("conntrack", "-L", "-f", f"ipv{family}", "-p", "tcp",
                                    "-s", home.lan(family, home.LAPTOP), "-d", host,
-                                   "--sport", str(port)))
+                                   "--sport", str(port),
+                                   "--reply-dst", home.wan(family, home.ROUTER_WAN)))
 
     def marked_packets(self):
         """Packets the router has forwarded with the mark of rule "marked"."""

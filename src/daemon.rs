@@ -1,1 +1,129 @@
-//! stub
+//! `*` The life of the daemon: make the parts, run them until a signal, undo everything.
+//!
+//! One thread runs everything here. The parts do not know each other; what one needs of
+//! another it gets as a closure from [`Plumbing`].
+
+mod listeners;
+pub mod load;
+mod parts;
+mod plumbing;
+mod signals;
+mod status;
+
+use std::fs;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use async_executor::LocalExecutor;
+use async_io::Timer;
+use futures_lite::FutureExt as _;
+use nix::sys::signal::Signal;
+
+use crate::control::{log as log_lines, socket::Control};
+use crate::error::{IoContext as _, Result};
+use crate::kernel;
+use listeners::Listeners;
+use load::Loaded;
+use parts::Parts;
+use plumbing::Plumbing;
+use signals::Signals;
+
+/// Names whose lease has ended are forgotten so often.
+const NAMES_EVERY: Duration = Duration::from_secs(5);
+/// So many of those periods make an epoch of the kernel's flow cache: 60 s.
+const EPOCH_TICKS: u32 = 12;
+
+/// Runs until TERM or INT; when the configuration says not to run, only cleans up.
+///
+/// # Errors
+/// What kept it from starting; nothing is left behind then. What could not be undone at the
+/// end is logged, and the last of it returned.
+pub fn run(config: &Path, run_dir: &Path) -> Result<()> {
+    log_lines::init(log::LevelFilter::Info);
+    let loaded = load::read(config);
+    if let Ok(loaded) = &loaded {
+        log_lines::init(loaded.config.main.log_level);
+    }
+    // Before the first thread: all threads inherit what is blocked.
+    let signals = Signals::take()?;
+    raise_descriptor_limit();
+    fs::create_dir_all(run_dir).context(|| format!("create {}", run_dir.display()))?;
+    // First of all, since it is also the proof that no other instance runs here.
+    let control = match Control::open(run_dir) {
+        Ok(control) => control,
+        // What is wrong with the configuration is the better news.
+        Err(error) => return Err(loaded.err().unwrap_or(error)),
+    };
+    // Also when this start comes to nothing: the dead instance cannot do it any more.
+    for error in kernel::clean_dead(run_dir) {
+        log::warn!(event = "kernel.clean", reason:% = error; "");
+    }
+    let result = match loaded {
+        Ok(loaded) if loaded.config.main.enabled => live(loaded, &control, run_dir, &signals),
+        Ok(_) => {
+            log::warn!(event = "disabled"; "option enabled of section dae is 0");
+            Ok(())
+        }
+        Err(error) => Err(error),
+    };
+    drop(control);
+    // Not ours to remove when somebody put something else there.
+    let _ = fs::remove_dir(run_dir);
+    result
+}
+
+fn live(loaded: Loaded, control: &Control, run_dir: &Path, signals: &Signals) -> Result<()> {
+    let Loaded { config, image } = loaded;
+    let executor = Rc::new(LocalExecutor::new());
+    let listeners = Listeners::open(&config)?;
+    let plumbing = Plumbing::connect(config, image, &listeners, run_dir)?;
+    let mut parts = Parts::make(&plumbing, listeners, &executor)?;
+    log::info!(event = "start", version = env!("CARGO_PKG_VERSION"); "");
+
+    let status = status::handler(&plumbing, &parts);
+    let main = async {
+        let control = async {
+            control.run(&executor, status).await;
+            Ok(())
+        };
+        let served = parts.run().or(control).or(plumbing.follow_links());
+        until_signal(signals).or(tick(&plumbing)).or(served).await
+    };
+    let ended = async_io::block_on(executor.run(main));
+    let undone = plumbing.disconnect();
+    log::info!(event = "stop"; "");
+    ended.and(undone)
+}
+
+async fn until_signal(signals: &Signals) -> Result<()> {
+    loop {
+        match signals.next().await? {
+            Signal::SIGHUP => {
+                log::warn!(event = "reload", reason = "not supported yet, restart instead"; "");
+            }
+            _ => return Ok(()),
+        }
+    }
+}
+
+async fn tick(plumbing: &Plumbing) -> Result<()> {
+    for count in (1..=EPOCH_TICKS).cycle() {
+        Timer::after(NAMES_EVERY).await;
+        plumbing.expire_names();
+        if count == EPOCH_TICKS {
+            plumbing.advance_epoch();
+        }
+    }
+    Ok(())
+}
+
+/// Every relayed connection takes six descriptors; the limit that procd gives is 1,024.
+fn raise_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        log::warn!(event = "limits", reason:% = error; "");
+    }
+}

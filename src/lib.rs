@@ -15,5 +15,6 @@ pub mod kernel;
 pub mod net;
 pub mod outbound;
 pub mod rules;
+pub mod trace;
 
 pub use error::{Error, Result};

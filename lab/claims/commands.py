@@ -48,3 +48,17 @@ def right(lab, row):
     done = lab.daemon.command("check")
     row.saw = f"exit code {done.returncode} {done.stderr.strip()}"
     row.want(done.returncode == 0, "exit code 0")
+
+
+@claim("dae status shows hook, rules and their packets")
+def status(lab, row):
+    row.did = "dae status --json, dae status"
+    devices = lab.daemon.status()["devices"]
+    counted = {rule: lab.daemon.counter(rule) for rule in ("by-prefix", "no-quic", "tv")}
+    row.saw = ", ".join([f"{each['device']} {each['hook']}" for each in devices]
+                        + [f"{rule} {packets} packets" for rule, packets in counted.items()])
+    row.want([each["device"] for each in devices] == [home.LAN], home.LAN)
+    row.want(lab.daemon.attach in ("auto", devices[0]["hook"]), lab.daemon.attach)
+    row.want(all(counted.values()), "counters that moved")
+    page = lab.daemon.command("status").stdout
+    row.want(all(rule in page for rule in counted), "every rule on the page for people")

@@ -1,13 +1,12 @@
 """UDP: echo, order, full cone, and the blocked port."""
 
 import contextlib
-import json
 import socket
 import time
 
 from lab import home
 from lab.claims.flows import proxy_out, router_wan
-from lab.client import NoAnswer
+from lab.net import NoAnswer
 from lab.tour import claim
 
 COUNT, WINDOW = 1000, 16
@@ -97,13 +96,3 @@ def blocked(lab, row, family):
     counted = lab.daemon.counter("no-quic") - before
     row.saw += f"; server got {len(lab.echo.seen) - seen}; rule no-quic counted {counted}"
     row.want(len(lab.echo.seen) == seen and counted == 1, "none at the server, 1 counted")
-
-
-@claim("sessions show in the status")
-def sessions(lab, row):
-    row.did = "dae status --json"
-    text = json.dumps(lab.daemon.status())
-    row.saw = f"{len(text)} bytes, rules with counters"
-    for rule in ("by-prefix", "no-quic", "tv"):
-        row.want(rule in text, f"rule {rule}")
-        row.want(lab.daemon.counter(rule) > 0, f"a counter of rule {rule} that moved")

@@ -3,7 +3,7 @@
 import socket
 import time
 
-from lab import home
+from lab import home, net
 from lab.client import url
 from lab.tour import claim
 
@@ -127,8 +127,8 @@ def port_reuse(lab, row, family):
     took = []
     for attempt in range(3):
         if attempt:
-            waiting = lab.sockets("time-wait")
-            row.want(f":{port} " in waiting, f"a TIME_WAIT socket of ours for port {port}")
+            left = net.wait_for(lambda: f":{port}" in lab.sockets("time-wait"), 1)
+            row.want(left, f"a TIME_WAIT socket of ours for port {port}")
         began = time.monotonic()
         with lab.client.socket(socket.SOCK_STREAM, family, port=port) as connection:
             connection.connect((host, home.WEB_PORT))

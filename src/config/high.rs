@@ -8,11 +8,9 @@ use crate::rules::{MAX_RULES, Rule, Verdict};
 use super::low::Low;
 use super::names::{Names, Outbounds, Resolvers};
 use super::problem::{Problems, Wrong, show};
-use super::types::{
-    Config, Dns, DnsRule, Main, Outbound, OutboundKind, Resolver, Secret, Upstream,
-};
+use super::types::{Config, Dns, DnsRule, Main, Outbound, OutboundKind, Upstream};
 use super::uci::{Place, Section};
-use super::{options, rule};
+use super::{node, options, rule};
 
 /// Builds the configuration; None when there are problems.
 pub(super) fn build(lowered: &[Low], problems: &mut Problems) -> Option<Config> {
@@ -20,14 +18,23 @@ pub(super) fn build(lowered: &[Low], problems: &mut Problems) -> Option<Config> 
     let outbounds = Outbounds(Names::new(of("node")));
     let resolvers = Resolvers(Names::new(of("upstream")));
 
-    let main = main_section(of("dae").next(), &outbounds, problems);
-    let dns = dns_section(of("dns").next(), &resolvers, problems);
-    let nodes: Vec<Option<Outbound>> = of("node").map(|low| node(low, problems)).collect();
+    let interfaces = of("dae").next().map(|low| interfaces(low, problems));
+    let listen = of("dns")
+        .next()
+        .map_or_else(Vec::new, |low| listen(low, problems));
+    let main = main_section(
+        of("dae").next(),
+        interfaces.as_deref(),
+        &listen,
+        &outbounds,
+        problems,
+    );
+    let dns = dns_section(of("dns").next(), &listen, &resolvers, problems);
+    let nodes: Vec<Option<Outbound>> = of("node").map(|low| node::build(low, problems)).collect();
     let upstreams: Vec<Option<Upstream>> = of("upstream")
-        .map(|low| upstream(low, dns.as_ref(), problems))
+        .map(|low| upstream(low, &listen, problems))
         .collect();
-    let interfaces = main.as_ref().map(|main| main.interfaces.as_slice());
-    let rules = rules(of("rule"), &outbounds, interfaces, problems);
+    let rules = rules(of("rule"), &outbounds, interfaces.as_deref(), problems);
     let dns_rules = dns_rules(of("dns_rule"), &resolvers, problems);
 
     let fixed = [
@@ -50,55 +57,51 @@ pub(super) fn build(lowered: &[Low], problems: &mut Problems) -> Option<Config> 
     })
 }
 
-fn main_section(low: Option<&Low>, outbounds: &Outbounds, problems: &mut Problems) -> Option<Main> {
-    use options::main as o;
-    let Some(low) = low else {
-        problems.add(
-            Place { line: 1, byte: 0 },
-            "",
-            "",
-            Wrong::new(
-                "there is no section config dae 'main'",
-                "add one, with option enabled and list interface",
-            ),
-        );
-        return None;
-    };
+/// The list without those that could not be read or stand there twice, which is told.
+fn interfaces(low: &Low, problems: &mut Problems) -> Vec<String> {
     let mut interfaces: Vec<String> = Vec::new();
-    for item in low.list(&o::INTERFACE) {
+    for item in low.list(&options::main::INTERFACE) {
         if interfaces.contains(&item.value) {
-            let what = format!("{} is in the list already", show(&item.value));
-            problems.add(
-                item.place,
-                &low.label,
-                "interface",
-                Wrong::new(what, "remove it"),
-            );
+            let wrong = twice(show(&item.value));
+            problems.add(item.place, &low.label, "interface", wrong);
         } else {
             interfaces.push(item.value);
         }
     }
-    if low.get(&o::ENABLED) == Some(true) && interfaces.is_empty() {
+    interfaces
+}
+
+fn twice(value: impl std::fmt::Display) -> Wrong {
+    Wrong::new(format!("{value} is in the list already"), "remove it")
+}
+
+fn main_section(
+    low: Option<&Low>,
+    interfaces: Option<&[String]>,
+    listen: &[SocketAddr],
+    outbounds: &Outbounds,
+    problems: &mut Problems,
+) -> Option<Main> {
+    use options::main as o;
+    let (Some(low), Some(interfaces)) = (low, interfaces) else {
         let wrong = Wrong::new(
-            "dae is enabled, but there is no interface to look at",
+            "there is no section config dae 'main'",
+            "add one, with option enabled and list interface",
+        );
+        problems.add(Place { line: 1, byte: 0 }, "", "", wrong);
+        return None;
+    };
+    if low.get(&o::ENABLED) == Some(true) && interfaces.is_empty() && listen.is_empty() {
+        let wrong = Wrong::new(
+            "dae is enabled, but has neither an interface to look at nor an address to listen on",
             "write list interface 'lan'",
         );
         problems.add(low.section.place, &low.label, "interface", wrong);
     }
-    let default = outbounds
-        .resolve(&low.get(&o::DEFAULT_OUTBOUND)?)
-        .map_err(|wrong| {
-            problems.add(
-                low.place(&o::DEFAULT_OUTBOUND),
-                &low.label,
-                "default_outbound",
-                wrong,
-            );
-        });
-    let (action, outbound) = default.ok()?;
+    let (action, outbound) = outbounds.resolve(low, &o::DEFAULT_OUTBOUND, problems)?;
     Some(Main {
         enabled: low.get(&o::ENABLED)?,
-        interfaces,
+        interfaces: interfaces.to_vec(),
         log_level: low.get(&o::LOG_LEVEL)?,
         default: Verdict {
             action,
@@ -115,8 +118,37 @@ fn main_section(low: Option<&Low>, outbounds: &Outbounds, problems: &mut Problem
     })
 }
 
+/// Addresses of the local listener; none while DNS is off. Those that cannot be are told.
+fn listen(low: &Low, problems: &mut Problems) -> Vec<SocketAddr> {
+    let mut listen: Vec<SocketAddr> = Vec::new();
+    for item in low.list(&options::dns::LISTEN) {
+        let wrong = if listen.contains(&item.value) {
+            twice(item.value)
+        } else if item.value.port() == 53 && item.value.ip().is_unspecified() {
+            Wrong::new(
+                format!("{} would take the place of dnsmasq", item.value),
+                "write another port, like 127.0.0.1:5354: queries of the LAN are answered anyway",
+            )
+        } else {
+            listen.push(item.value);
+            continue;
+        };
+        problems.add(item.place, &low.label, "listen", wrong);
+    }
+    if low.get(&options::dns::ENABLED) == Some(false) {
+        Vec::new()
+    } else {
+        listen
+    }
+}
+
 /// Without a section DNS is off, and the defaults stand for the rest.
-fn dns_section(low: Option<&Low>, resolvers: &Resolvers, problems: &mut Problems) -> Option<Dns> {
+fn dns_section(
+    low: Option<&Low>,
+    listen: &[SocketAddr],
+    resolvers: &Resolvers,
+    problems: &mut Problems,
+) -> Option<Dns> {
     use options::dns as o;
     let Some(low) = low else {
         let section = Section {
@@ -133,37 +165,17 @@ fn dns_section(low: Option<&Low>, resolvers: &Resolvers, problems: &mut Problems
             label: String::new(),
             position: String::new(),
         };
-        let dns = dns_section(Some(&low), resolvers, problems)?;
+        let dns = dns_section(Some(&low), listen, resolvers, problems)?;
         return Some(Dns {
             enabled: false,
             ..dns
         });
     };
-    let mut listen: Vec<SocketAddr> = Vec::new();
-    for item in low.list(&o::LISTEN) {
-        let wrong = if listen.contains(&item.value) {
-            Wrong::new(
-                format!("{} is in the list already", item.value),
-                "remove it",
-            )
-        } else if item.value.port() == 53 && item.value.ip().is_unspecified() {
-            Wrong::new(
-                format!("{} would take the place of dnsmasq", item.value),
-                "write another port, like 127.0.0.1:5354: queries of the LAN are answered anyway",
-            )
-        } else {
-            listen.push(item.value);
-            continue;
-        };
-        problems.add(item.place, &low.label, "listen", wrong);
-    }
-    let default = resolvers.resolve(&low.get(&o::UPSTREAM)?).map_err(|wrong| {
-        problems.add(low.place(&o::UPSTREAM), &low.label, "upstream", wrong);
-    });
+    let default = resolvers.resolve(low, &o::UPSTREAM, problems)?;
     Some(Dns {
         enabled: low.get(&o::ENABLED)?,
-        listen,
-        default: default.ok()?,
+        listen: listen.to_vec(),
+        default,
         local_domains: low
             .list(&o::LOCAL_DOMAIN)
             .into_iter()
@@ -175,12 +187,9 @@ fn dns_section(low: Option<&Low>, resolvers: &Resolvers, problems: &mut Problems
     })
 }
 
-fn upstream(low: &Low, dns: Option<&Dns>, problems: &mut Problems) -> Option<Upstream> {
+fn upstream(low: &Low, listen: &[SocketAddr], problems: &mut Problems) -> Option<Upstream> {
     use options::upstream as o;
     let (transport, addr) = low.get(&o::URL)?;
-    let listen = dns
-        .filter(|dns| dns.enabled)
-        .map_or(&[][..], |dns| &dns.listen);
     if let Some(listen) = listen.iter().find(|listen| reaches(addr, **listen)) {
         let what = format!("{addr} is dae itself (list listen '{listen}' of section dns)");
         let wrong = Wrong::new(what, "write the address of another DNS server");
@@ -202,101 +211,6 @@ fn reaches(addr: SocketAddr, listen: SocketAddr) -> bool {
     };
     addr.port() == listen.port()
         && (addr.ip() == listen.ip() || (everywhere && addr.ip().is_loopback()))
-}
-
-fn node(low: &Low, problems: &mut Problems) -> Option<Outbound> {
-    use options::node as o;
-    let mut add = |place, option: &str, what: &str, write: &str| {
-        problems.add(place, &low.label, option, Wrong::new(what, write));
-    };
-    let typed = [
-        low.has(&o::TYPE),
-        low.has(&o::SERVER),
-        low.has(&o::PORT),
-        low.has(&o::USERNAME),
-        low.has(&o::PASSWORD),
-    ];
-    let is_typed = typed.contains(&true);
-    let kind = match (low.has(&o::URL), is_typed) {
-        (true, true) => {
-            add(
-                low.place(&o::URL),
-                "url",
-                "the node is described twice, by a link and by options of its own",
-                "keep either url, or type, server, port, username and password",
-            );
-            return None;
-        }
-        (false, false) => {
-            add(
-                low.section.place,
-                "url",
-                "it is missing",
-                "write option url with socks5://ADDRESS:PORT, or option type and option server",
-            );
-            return None;
-        }
-        (true, false) => {
-            let link = low.get(&o::URL)?;
-            OutboundKind::Socks5 {
-                addr: link.addr,
-                login: link.login,
-            }
-        }
-        (false, true) => {
-            for (given, option, write) in [
-                (low.has(&o::TYPE), "type", "write option type 'socks5'"),
-                (
-                    low.has(&o::SERVER),
-                    "server",
-                    "write option server with the server's address",
-                ),
-            ] {
-                if !given {
-                    add(low.section.place, option, "it is missing", write);
-                }
-            }
-            if low.has(&o::PASSWORD) && !low.has(&o::USERNAME) {
-                let place = low.place(&o::PASSWORD);
-                add(
-                    place,
-                    "username",
-                    "there is a password without a user name",
-                    "write both",
-                );
-                return None;
-            }
-            typed_node(low)?
-        }
-    };
-    Some(Outbound {
-        name: low.section.name.clone()?,
-        kind,
-    })
-}
-
-/// None: something is missing or unreadable, and was told already.
-fn typed_node(low: &Low) -> Option<OutboundKind> {
-    use options::node as o;
-    low.get(&o::TYPE)?;
-    let port = if low.has(&o::PORT) {
-        low.get(&o::PORT)?
-    } else {
-        super::link::SOCKS_PORT
-    };
-    let password = if low.has(&o::PASSWORD) {
-        low.get(&o::PASSWORD)?
-    } else {
-        String::new()
-    };
-    let login = match low.has(&o::USERNAME) {
-        true => Some((low.get(&o::USERNAME)?, Secret::new(password))),
-        false => None,
-    };
-    Some(OutboundKind::Socks5 {
-        addr: SocketAddr::new(low.get(&o::SERVER)?, port),
-        login,
-    })
 }
 
 fn rules<'a>(
@@ -339,10 +253,7 @@ fn dns_rules<'a>(
         if enabled == Some(false) {
             continue;
         }
-        let resolver: Option<Resolver> = low.get(&o::UPSTREAM).and_then(|name| {
-            let add = |wrong| problems.add(low.place(&o::UPSTREAM), &low.label, "upstream", wrong);
-            resolvers.resolve(&name).map_err(add).ok()
-        });
+        let resolver = resolvers.resolve(low, &o::UPSTREAM, problems);
         rules.push(resolver.map(|resolver| DnsRule {
             name: rule::name(low, &o::NAME),
             domain: rule::selector(low, &o::DOMAIN),

@@ -304,6 +304,7 @@ mod tests {
         for (text, what) in [
             ("socks5://1.2.3.4:99999", "port 99999 is not a port"),
             ("socks5://1.2.3.4:0", "port 0 is not a port"),
+            ("socks5://1.2.3.4:1234567", "the port is too large"),
             ("socks5://1.2.3.4:+1", "the port is not a number"),
             ("socks5://1.2.3.4:", "the port is not a number"),
             ("socks5://", "the link has no address"),

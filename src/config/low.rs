@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::options::{LATER_OPTIONS, LATER_SECTIONS, SECTIONS};
+use super::options::{ELSEWHERE, LATER_OPTIONS, LATER_SECTIONS, SECTIONS};
 use super::problem::{Problems, Wrong, nearest, show, suggest};
 use super::spec::{Naming, Opt, SectionSpec, Spec};
 use super::uci::{Entry, Place, Section};
@@ -174,6 +174,9 @@ fn label(section: &Section, spec: &SectionSpec, position: &str) -> String {
 }
 
 fn unknown_section(section: &Section, problems: &mut Problems) {
+    if problems.is_full() {
+        return;
+    }
     let label = match &section.name {
         Some(name) => format!("{} {}", show(&section.kind).trim_matches('\''), show(name)),
         None => show(&section.kind).trim_matches('\'').to_owned(),
@@ -267,23 +270,32 @@ fn check_options(low: &Low, complete: bool, problems: &mut Problems) {
 }
 
 fn unknown_option(low: &Low, entry: &Entry, problems: &mut Problems) {
+    if problems.is_full() {
+        return;
+    }
     let kind = low.kind();
     let shown: String = entry.name.chars().take(MAX_NAME).collect();
-    let wrong = if LATER_OPTIONS.contains(&(kind, &entry.name)) {
+    let what = format!("sections of type {kind} have no such option");
+    let name = entry.name.as_str();
+    let elsewhere = ELSEWHERE
+        .iter()
+        .find(|known| (known.0, known.1) == (kind, name));
+    let other = SECTIONS.iter().find(|spec| spec.option(name).is_some());
+    let near = nearest(name, low.spec.option_names());
+    let wrong = if LATER_OPTIONS.contains(&(kind, name)) {
         Wrong::new("it is not supported by this version", "remove it")
-    } else {
-        let mut write = suggest(&entry.name, low.spec.option_names());
-        if nearest(&entry.name, low.spec.option_names()).is_none()
-            && let Some(other) = SECTIONS
-                .iter()
-                .find(|spec| spec.option(&entry.name).is_some())
-        {
-            write = format!("move it to a section of type {}, or remove it", other.kind);
-        }
+    } else if let Some((_, _, here)) = elsewhere {
         Wrong::new(
-            format!("sections of type {kind} have no such option"),
-            write,
+            what,
+            format!("write {here}, which is what it is called here"),
         )
+    } else if let (None, Some(other)) = (near, other) {
+        Wrong::new(
+            what,
+            format!("move it to a section of type {}, or remove it", other.kind),
+        )
+    } else {
+        Wrong::new(what, suggest(name, low.spec.option_names()))
     };
     problems.add(entry.place, &low.label, &shown, wrong);
 }

@@ -8,6 +8,7 @@ mod high;
 mod link;
 mod low;
 mod names;
+mod node;
 mod options;
 mod problem;
 pub mod report;

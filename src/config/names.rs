@@ -3,7 +3,8 @@
 use crate::rules::Action;
 
 use super::low::Low;
-use super::problem::{Wrong, suggest};
+use super::problem::{Problems, Wrong, suggest};
+use super::spec::Opt;
 use super::types::Resolver;
 
 /// Names of the sections of one type, in file order.
@@ -24,9 +25,8 @@ impl<'a> Names<'a> {
     }
 
     fn missing(&self, kind: &str, name: &str, words: [&'a str; 2]) -> Wrong {
-        let known = words
-            .into_iter()
-            .chain(self.0.iter().copied().filter(|name| !name.is_empty()));
+        let named = self.0.iter().copied().filter(|name| !name.is_empty());
+        let known = words.into_iter().chain(named);
         Wrong::new(format!("there is no {kind} '{name}'"), suggest(name, known))
     }
 }
@@ -35,17 +35,26 @@ impl<'a> Names<'a> {
 pub(super) struct Outbounds<'a>(pub(super) Names<'a>);
 
 impl Outbounds<'_> {
-    /// The action, and the index into `Config::outbounds`.
-    pub(super) fn resolve(&self, name: &str) -> Result<(Action, u16), Wrong> {
-        match name {
-            "direct" => Ok((Action::Direct, 0)),
-            "block" => Ok((Action::Block, 1)),
-            _ => {
+    /// The action, and the index into `Config::outbounds`; a missing node is told.
+    pub(super) fn resolve(
+        &self,
+        low: &Low,
+        option: &Opt<String>,
+        problems: &mut Problems,
+    ) -> Option<(Action, u16)> {
+        let name = low.get(option)?;
+        match name.as_str() {
+            "direct" => Some((Action::Direct, 0)),
+            "block" => Some((Action::Block, 1)),
+            name => {
                 let index = self
                     .0
                     .index(name)
                     .and_then(|index| u16::try_from(index + 2).ok());
-                let index = index.ok_or_else(|| self.0.missing("node", name, ["direct", "block"]));
+                if index.is_none() && !problems.is_full() {
+                    let wrong = self.0.missing("node", name, ["direct", "block"]);
+                    problems.add(low.place(option), &low.label, option.spec.name, wrong);
+                }
                 index.map(|index| (Action::Proxy, index))
             }
         }
@@ -56,15 +65,25 @@ impl Outbounds<'_> {
 pub(super) struct Resolvers<'a>(pub(super) Names<'a>);
 
 impl Resolvers<'_> {
-    /// The resolver of this name.
-    pub(super) fn resolve(&self, name: &str) -> Result<Resolver, Wrong> {
-        match name {
-            "asis" => Ok(Resolver::AsIs),
-            "reject" => Ok(Resolver::Reject),
-            _ => match self.0.index(name) {
-                Some(index) => Ok(Resolver::Upstream(index)),
-                None => Err(self.0.missing("upstream", name, ["asis", "reject"])),
-            },
+    /// The resolver that the option names; a missing upstream is told.
+    pub(super) fn resolve(
+        &self,
+        low: &Low,
+        option: &Opt<String>,
+        problems: &mut Problems,
+    ) -> Option<Resolver> {
+        let name = low.get(option)?;
+        match name.as_str() {
+            "asis" => Some(Resolver::AsIs),
+            "reject" => Some(Resolver::Reject),
+            name => {
+                let index = self.0.index(name);
+                if index.is_none() && !problems.is_full() {
+                    let wrong = self.0.missing("upstream", name, ["asis", "reject"]);
+                    problems.add(low.place(option), &low.label, option.spec.name, wrong);
+                }
+                index.map(Resolver::Upstream)
+            }
         }
     }
 }

@@ -74,6 +74,13 @@ pub(super) const LATER_OPTIONS: [(&str, &str); 4] = [
     ("dns_rule", "outbound"),
 ];
 
+/// What options are called in `/etc/config/firewall`: (section type, there, here).
+pub(super) const ELSEWHERE: [(&str, &str, &str); 3] = [
+    ("rule", "target", "outbound"),
+    ("rule", "src", "interface"),
+    ("rule", "set_mark", "mark"),
+];
+
 /// `config dae 'main'`.
 pub(super) mod main {
     use log::LevelFilter;

@@ -70,8 +70,7 @@ impl Problems {
     }
 
     pub(super) fn add(&mut self, place: Place, section: &str, option: &str, wrong: Wrong) {
-        if self.found.len() == MAX_PROBLEMS {
-            self.more += 1;
+        if self.is_full() {
             return;
         }
         self.found.push(Problem {
@@ -82,6 +81,14 @@ impl Problems {
             what: wrong.what,
             write: wrong.write,
         });
+    }
+
+    /// Counts a problem that would not be shown anyway: true when there are that many. Asked
+    /// before words are looked for at length.
+    pub(super) fn is_full(&mut self) -> bool {
+        let full = self.found.len() == MAX_PROBLEMS;
+        self.more += usize::from(full);
+        full
     }
 
     pub(super) fn is_empty(&self) -> bool {

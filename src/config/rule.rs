@@ -20,19 +20,12 @@ pub(super) fn build(
         return None;
     }
     let mark = low.get(&o::MARK);
-    let verdict = low
-        .get(&o::OUTBOUND)
-        .and_then(|name| match outbounds.resolve(&name) {
-            Ok((action, outbound)) => Some(Verdict {
-                action,
-                outbound,
-                mark: mark.unwrap_or(0),
-            }),
-            Err(wrong) => {
-                problems.add(low.place(&o::OUTBOUND), &low.label, "outbound", wrong);
-                None
-            }
-        });
+    let target = outbounds.resolve(low, &o::OUTBOUND, problems);
+    let verdict = target.map(|(action, outbound)| Verdict {
+        action,
+        outbound,
+        mark: mark.unwrap_or(0),
+    });
     if mark.is_some()
         && let Some(verdict) = verdict
         && verdict.action != Action::Direct
@@ -131,6 +124,9 @@ fn interface(
             Some(index) => values.push((index, item.negated)),
             None => {
                 missing = true;
+                if problems.is_full() {
+                    continue;
+                }
                 let what = format!("{} is no interface of section dae", show(&item.value));
                 let mut write = suggest(&item.value, known.iter().map(String::as_str));
                 if write == "remove it" {

@@ -104,7 +104,16 @@ pub fn parse(text: &[u8]) -> File {
     let mut reader = Reader::default();
     let mut lines = Lines::new(text);
     while let Some(command) = lines.next_command() {
-        if let Err(error) = command.and_then(|command| reader.take(command)) {
+        let taken = match command {
+            Ok(command) => reader.take(command),
+            Err(refused) => {
+                if refused.opens {
+                    reader.target = Target::Refused;
+                }
+                Err(refused.error)
+            }
+        };
+        if let Err(error) = taken {
             reader.file.errors.push(error);
             if reader.file.errors.len() == MAX_ERRORS {
                 break;
@@ -177,8 +186,8 @@ struct Reader {
 impl Reader {
     fn take(&mut self, command: Command) -> Result<(), SyntaxError> {
         match command.verb {
-            // The file's name says which package it is; the line is checked and ignored.
-            Verb::Package => command.name(true).map(drop),
+            // The file's name says which package it is.
+            Verb::Package => Ok(()),
             Verb::Config => {
                 self.target = Target::Refused;
                 let section = self.open(&command)?;
@@ -191,8 +200,8 @@ impl Reader {
     }
 
     fn open(&mut self, command: &Command) -> Result<usize, SyntaxError> {
-        let (kind, place) = command.kind()?;
-        let name = command.section_name()?;
+        let (kind, place) = command.first();
+        let name = command.section_name();
         let sections = &mut self.file.sections;
         if let Some((name, name_place)) = &name
             && let Some(&index) = self.named.get(name)
@@ -231,7 +240,7 @@ impl Reader {
                 write: "write a config line above it",
             });
         }
-        let (name, place) = command.name(false)?;
+        let (name, place) = command.first();
         let value = command.value();
         let Target::Section(index) = self.target else {
             return Ok(());

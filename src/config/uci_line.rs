@@ -37,57 +37,14 @@ impl Word {
 }
 
 impl Command {
-    /// The first argument as the name of an option, or of a package, where `-` is allowed.
-    pub(super) fn name(&self, package: bool) -> Result<(String, Place), SyntaxError> {
-        if self.first.bytes.is_empty() {
-            let (what, write) = match self.verb {
-                Verb::Package => (
-                    "package has no name",
-                    "write package dae, or nothing at all",
-                ),
-                _ => ("the line has no option name", "write option NAME 'VALUE'"),
-            };
-            return Err(SyntaxError {
-                place: self.place,
-                what,
-                write,
-            });
-        }
-        let allowed = |byte: &u8| is_name_byte(byte) || (package && *byte == b'-');
-        if !self.first.bytes.iter().all(allowed) {
-            return Err(bad_name(self.first.place));
-        }
-        Ok((self.first.text(), self.first.place))
-    }
-
-    /// The first argument as a section's type.
-    pub(super) fn kind(&self) -> Result<(String, Place), SyntaxError> {
-        if self.first.bytes.is_empty() {
-            return Err(SyntaxError {
-                place: self.place,
-                what: "the section has no type",
-                write: "write config TYPE 'NAME', for example config rule",
-            });
-        }
-        if !self.first.bytes.iter().all(u8::is_ascii_graphic) {
-            return Err(SyntaxError {
-                place: self.first.place,
-                what: "a section's type has a character that cannot stand there",
-                write: "write a type such as dae, dns, node or rule",
-            });
-        }
-        Ok((self.first.text(), self.first.place))
+    /// The first argument and its place: a section's type, or the name of an option or package.
+    pub(super) fn first(&self) -> (String, Place) {
+        (self.first.text(), self.first.place)
     }
 
     /// The second argument as a section's name.
-    pub(super) fn section_name(&self) -> Result<Option<(String, Place)>, SyntaxError> {
-        if self.second.bytes.is_empty() {
-            return Ok(None);
-        }
-        if !self.second.bytes.iter().all(is_name_byte) {
-            return Err(bad_name(self.second.place));
-        }
-        Ok(Some((self.second.text(), self.second.place)))
+    pub(super) fn section_name(&self) -> Option<(String, Place)> {
+        (!self.second.bytes.is_empty()).then(|| (self.second.text(), self.second.place))
     }
 
     /// The second argument as a value.
@@ -96,6 +53,75 @@ impl Command {
             text: self.second.text(),
             place: self.second.place,
         }
+    }
+}
+
+/// A command that is none.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) error: SyntaxError,
+    /// It was meant to open a section: the options behind it belong to no other.
+    pub(super) opens: bool,
+}
+
+/// What the first word of a command says.
+fn verb(word: &[u8], place: Place) -> Result<Verb, Refused> {
+    let (what, write) = match word {
+        b"package" | b"p" => return Ok(Verb::Package),
+        b"config" | b"c" => return Ok(Verb::Config),
+        b"option" | b"o" => return Ok(Verb::Option),
+        b"list" | b"l" => return Ok(Verb::List),
+        b"config\n" | b"option\n" | b"list\n" | b"package\n" => (
+            "the line ends behind its first word",
+            "write config TYPE, option NAME 'VALUE' or list NAME 'VALUE'",
+        ),
+        b"\n" | b"\r\n" => (
+            "there is nothing behind the last ; of the line",
+            "remove that ;",
+        ),
+        _ => (
+            "the line starts with none of the words config, option and list",
+            "begin with one of these, or with # if it is a remark",
+        ),
+    };
+    // Options are indented by everyone, sections by nobody.
+    Err(Refused {
+        error: SyntaxError { place, what, write },
+        opens: place.byte == 0,
+    })
+}
+
+/// Refuses a first argument that is missing or has characters that cannot stand there.
+fn check_first(verb: Verb, word: &Word, place: Place) -> Result<(), SyntaxError> {
+    if word.bytes.is_empty() {
+        let (what, write) = match verb {
+            Verb::Package => (
+                "package has no name",
+                "write package dae, or nothing at all",
+            ),
+            Verb::Config => (
+                "the section has no type",
+                "write config TYPE 'NAME', for example config rule",
+            ),
+            Verb::Option | Verb::List => {
+                ("the line has no option name", "write option NAME 'VALUE'")
+            }
+        };
+        return Err(SyntaxError { place, what, write });
+    }
+    let allowed = |byte: &u8| match verb {
+        Verb::Package => is_name_byte(byte) || *byte == b'-',
+        Verb::Config => byte.is_ascii_graphic(),
+        Verb::Option | Verb::List => is_name_byte(byte),
+    };
+    match word.bytes.iter().all(allowed) {
+        true => Ok(()),
+        false if verb == Verb::Config => Err(SyntaxError {
+            place: word.place,
+            what: "a section's type has a character that cannot stand there",
+            write: "write a type such as dae, dns, node or rule",
+        }),
+        false => Err(bad_name(word.place)),
     }
 }
 
@@ -141,7 +167,7 @@ impl<'a> Lines<'a> {
     }
 
     /// The next command, or what is wrong with it; behind an error the next line follows.
-    pub(super) fn next_command(&mut self) -> Option<Result<Command, SyntaxError>> {
+    pub(super) fn next_command(&mut self) -> Option<Result<Command, Refused>> {
         loop {
             if self.within {
                 self.skip(|byte| matches!(byte, b' ' | b'\t'));
@@ -164,38 +190,23 @@ impl<'a> Lines<'a> {
         }
     }
 
-    fn command(&mut self) -> Result<Command, SyntaxError> {
+    fn command(&mut self) -> Result<Command, Refused> {
         let place = self.place();
         let start = self.pos;
         self.skip(|byte| !matches!(byte, b' ' | b'\t'));
-        let verb = match self.text.get(start..self.pos) {
-            Some(b"package" | b"p") => Verb::Package,
-            Some(b"config" | b"c") => Verb::Config,
-            Some(b"option" | b"o") => Verb::Option,
-            Some(b"list" | b"l") => Verb::List,
-            Some(b"config\n" | b"option\n" | b"list\n" | b"package\n") => {
-                return Err(SyntaxError {
-                    place,
-                    what: "the line ends behind its first word",
-                    write: "write config TYPE, option NAME 'VALUE' or list NAME 'VALUE'",
-                });
-            }
-            Some(b"\n" | b"\r\n") => {
-                return Err(SyntaxError {
-                    place,
-                    what: "there is nothing behind the last ; of the line",
-                    write: "remove that ;",
-                });
-            }
-            _ => {
-                return Err(SyntaxError {
-                    place,
-                    what: "the line starts with none of the words config, option and list",
-                    write: "begin with one of these, or with # if it is a remark",
-                });
-            }
-        };
+        let word = self.text.get(start..self.pos).unwrap_or_default();
+        let verb = verb(word, place)?;
+        self.arguments(verb, place).map_err(|error| Refused {
+            error,
+            opens: verb == Verb::Config,
+        })
+    }
+
+    fn arguments(&mut self, verb: Verb, place: Place) -> Result<Command, SyntaxError> {
+        // Each word is checked before the next is read, so that a quote gone wrong is told where
+        // it first shows.
         let first = self.word()?;
+        check_first(verb, &first, place)?;
         let second = match verb {
             Verb::Package => Word {
                 bytes: Vec::new(),
@@ -203,6 +214,9 @@ impl<'a> Lines<'a> {
             },
             _ => self.word()?,
         };
+        if verb == Verb::Config && !second.bytes.iter().all(is_name_byte) {
+            return Err(bad_name(second.place));
+        }
         let extra = self.word()?;
         if !extra.bytes.is_empty() {
             return Err(SyntaxError {
@@ -294,16 +308,13 @@ impl<'a> Lines<'a> {
     /// `\c` is c; at the end of a line it joins the next.
     fn escape(&mut self, bytes: &mut Vec<u8>) {
         self.pos += 1;
-        match self.current() {
-            None => {}
-            Some(b'\n') => {
-                self.pos += 1;
-                self.next_line();
-            }
-            Some(byte) => {
-                bytes.push(byte);
+        match self.text.get(self.pos..self.end) {
+            Some(b"\n" | b"\r\n") => drop(self.next_line()),
+            Some([byte, ..]) => {
+                bytes.push(*byte);
                 self.pos += 1;
             }
+            _ => {}
         }
     }
 

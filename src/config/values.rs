@@ -23,10 +23,14 @@ const MAX_NAME: usize = 64;
 
 /// A value that is not what the option's form says.
 fn not_in_form(spec: &Spec, text: &str) -> Wrong {
-    Wrong::new(
-        format!("{} is not {}", show(text), spec.form),
-        format!("write {}", spec.form),
-    )
+    let shown = show(text);
+    let what = match spec.form {
+        Form::Switch => format!("{shown} is neither yes nor no"),
+        Form::Number(..) if unsigned(text).is_some() => format!("{shown} is out of bounds"),
+        Form::Number(..) => format!("{shown} is not a number"),
+        Form::Word(_) | Form::Text(_) => format!("{shown} does not fit"),
+    };
+    Wrong::new(what, format!("write {}", spec.form))
 }
 
 /// Booleans as `/lib/functions.sh` of OpenWrt reads them.
@@ -223,6 +227,10 @@ pub(super) fn net(_: &Spec, text: &str) -> Result<Net, Wrong> {
                 show(text)
             ),
             "write it as IPv4",
+        ),
+        NetError::TooLong { max } => Wrong::new(
+            format!("the prefix of {} is too long", show(text)),
+            format!("write at most /{max}"),
         ),
         error => Wrong::new(
             format!("{} is not an address or prefix", show(text)),

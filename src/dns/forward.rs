@@ -17,6 +17,7 @@ use super::wire::{
     self, Answer, Asker, Query, Refusal, Stored, Unfit, error_without_question, flag, rcode,
     upstream_query,
 };
+use crate::config::Config;
 
 /// What the loops have to do. `C` names a client.
 #[derive(Debug, PartialEq, Eq)]
@@ -89,11 +90,14 @@ pub struct Forwarder<C> {
     effects: VecDeque<Effect<C>>,
     stats: DnsStats,
     ids: Box<dyn FnMut() -> u16>,
+    /// Place for the question of a query.
+    lower: Vec<u8>,
 }
 
 impl<C: Clone + PartialEq> Forwarder<C> {
-    /// A forwarder for a configuration; `ids` gives random numbers that nobody can guess.
-    pub fn new(config: &crate::config::Config, ids: Box<dyn FnMut() -> u16>) -> Self {
+    /// A forwarder for a configuration. `ourselves` are the addresses that we listen on, `ids`
+    /// gives random numbers that nobody can guess.
+    pub fn new(config: &Config, ourselves: Vec<SocketAddr>, ids: Box<dyn FnMut() -> u16>) -> Self {
         let names = config
             .upstreams
             .iter()
@@ -104,7 +108,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         };
         let upstreams = names.chain(["asis".to_owned()]).map(named).collect();
         Self {
-            router: Router::new(config),
+            router: Router::new(config, ourselves),
             cache: Cache::new(config.dns.cache_bytes as usize),
             flights: Flights::new(config.dns.max_queries as usize),
             effects: VecDeque::new(),
@@ -113,6 +117,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
                 ..DnsStats::default()
             },
             ids,
+            lower: Vec::new(),
         }
     }
 
@@ -128,11 +133,25 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         out: &mut Vec<u8>,
     ) -> Outcome {
         self.stats.queries += 1;
-        let query = match Query::parse(message) {
-            Ok(query) => query,
-            Err(refusal) => return self.refuse(message, refusal, out),
+        let mut lower = std::mem::take(&mut self.lower);
+        let outcome = match Query::parse(message, &mut lower) {
+            Ok(query) => self.answer(now, client, &query, tcp, asked, out),
+            Err(refusal) => self.refuse(message, refusal, out),
         };
-        let asker = Asker::of(&query, tcp);
+        self.lower = lower;
+        outcome
+    }
+
+    fn answer(
+        &mut self,
+        now: Instant,
+        client: &C,
+        query: &Query<'_>,
+        tcp: bool,
+        asked: Option<SocketAddr>,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
+        let asker = Asker::of(query, tcp);
         let checking_disabled = query.flags & flag::CD != 0;
         let key = cache::Key::new(&query.question, query.dnssec_ok(), checking_disabled);
         if query.edns.is_none_or(|edns| edns.version == 0) {
@@ -140,7 +159,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
                 asker.answer(hit.stored, Some(hit.age), out);
                 return Outcome::Answered;
             }
-            return self.admit(now, client, &query, &asker, asked, out);
+            return self.admit(now, client, query, &asker, asked, out);
         }
         asker.error(rcode::BADVERS, out);
         Outcome::Answered
@@ -345,6 +364,11 @@ impl<C: Clone + PartialEq> Forwarder<C> {
     /// Next thing to do, in order.
     pub fn next_effect(&mut self) -> Option<Effect<C>> {
         self.effects.pop_front()
+    }
+
+    /// A number that nobody can guess.
+    pub fn random_id(&mut self) -> u16 {
+        (self.ids)()
     }
 
     /// Counters and state.

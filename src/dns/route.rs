@@ -19,7 +19,7 @@ const LOCAL_ZONES: [&str; 14] = [
     "100.51.198.in-addr.arpa",
     "113.0.203.in-addr.arpa",
     "255.255.255.255.in-addr.arpa",
-    // :: and ::1 are below this, ::/96 and more are no public addresses either.
+    // :: and ::1, and those up to ::f, which are nobody's.
     "0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.ip6.arpa",
     "d.f.ip6.arpa",
     "8.b.d.0.1.0.0.2.ip6.arpa",
@@ -54,14 +54,14 @@ pub struct Router {
     index: Vec<DomainIndex>,
     default: Resolver,
     local_domains: Vec<Box<str>>,
-    /// Our own local listeners: never asked, the query would come back.
+    /// Our own listeners: never asked, the query would come back.
     ourselves: Vec<SocketAddr>,
     upstreams: Vec<(Transport, SocketAddr)>,
 }
 
 impl Router {
-    /// From a configuration.
-    pub fn new(config: &Config) -> Self {
+    /// From a configuration; `ourselves` are the addresses that we listen on.
+    pub fn new(config: &Config, ourselves: Vec<SocketAddr>) -> Self {
         let rules = config.dns_rules.clone();
         let domains = |rules: &[DnsRule]| {
             // A chunk is never more than an index takes.
@@ -72,7 +72,7 @@ impl Router {
             rules,
             default: config.dns.default,
             local_domains: config.dns.local_domains.clone(),
-            ourselves: config.dns.listen.clone(),
+            ourselves,
             upstreams: config
                 .upstreams
                 .iter()
@@ -96,28 +96,31 @@ impl Router {
     }
 
     /// Who answers: the first rule that accepts name and type, else the server asked for
-    /// local names, else the default. A rule that names no domain does not speak of local
-    /// names: `qtype` alone shall not take the LAN's own names away from dnsmasq.
+    /// local names, else the default.
     pub fn route(&self, name: &str, qtype: u16, asked: Option<SocketAddr>) -> Route {
+        let resolver = match self.rule(name, qtype) {
+            Some(rule) => rule.resolver,
+            None if self.is_local(name) => Resolver::AsIs,
+            None => self.default,
+        };
+        self.resolve(resolver, asked)
+    }
+
+    /// The first rule that accepts name and type. A rule that names no domain does not speak
+    /// of local names: `qtype` alone shall not take the LAN's own names away from dnsmasq.
+    pub fn rule(&self, name: &str, qtype: u16) -> Option<&DnsRule> {
         let local = self.is_local(name);
-        let rule = self
-            .index
-            .iter()
-            .zip(self.rules.chunks(MAX_RULES))
-            .find_map(|(index, rules)| {
-                let accepted: Bits = index.matches(name);
-                let accepts = |(bit, rule): &(usize, &DnsRule)| {
-                    accepted.contains(*bit)
-                        && rule.qtype.accepts(|only| *only == qtype)
-                        && !(local && rule.domain.include.is_empty())
-                };
-                rules.iter().enumerate().find(accepts)
-            });
-        match rule {
-            Some((_, rule)) => self.resolve(rule.resolver, asked),
-            None if local => self.resolve(Resolver::AsIs, asked),
-            None => self.resolve(self.default, asked),
-        }
+        let chunks = self.index.iter().zip(self.rules.chunks(MAX_RULES));
+        let mut accepting = chunks.filter_map(|(index, rules)| {
+            let accepted: Bits = index.matches(name);
+            let accepts = |(bit, rule): &(usize, &DnsRule)| {
+                accepted.contains(*bit)
+                    && rule.qtype.accepts(|only| *only == qtype)
+                    && !(local && rule.domain.include.is_empty())
+            };
+            rules.iter().enumerate().find(accepts)
+        });
+        accepting.next().map(|(_, rule)| rule)
     }
 
     fn resolve(&self, resolver: Resolver, asked: Option<SocketAddr>) -> Route {
@@ -132,7 +135,9 @@ impl Router {
         }
     }
 
-    fn is_local(&self, name: &str) -> bool {
+    /// Whether a name (lower case, no final dot) is the LAN's own: in a local domain or zone,
+    /// or a single label.
+    pub fn is_local(&self, name: &str) -> bool {
         let single = !name.is_empty() && !name.contains('.');
         single
             || self

@@ -31,6 +31,10 @@ pub struct DnsStats {
     pub tcp: TcpStats,
     /// UDP answers that could not be sent.
     pub unsent: u64,
+    /// UDP sockets open towards upstreams.
+    pub upstream_sockets: usize,
+    /// TCP connections open towards upstreams.
+    pub upstream_connections: usize,
     /// Per upstream in the order of the configuration, then the servers asked `asis`.
     pub upstreams: Vec<UpstreamStats>,
 }

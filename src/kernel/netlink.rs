@@ -12,7 +12,7 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send,
     setsockopt, socket, sockopt,
 };
-use nix::sys::time::TimeVal;
+use nix::sys::time::{TimeVal, TimeValLike as _};
 
 /// Length of `struct nlmsghdr`.
 const HEADER: usize = 16;
@@ -164,7 +164,11 @@ impl Client {
     /// Opens a socket in the network namespace of the calling thread.
     pub fn open() -> io::Result<Self> {
         let socket = open(SockFlag::empty(), 0)?;
-        setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::new(PATIENCE, 0))?;
+        setsockopt(
+            &socket,
+            sockopt::ReceiveTimeout,
+            &TimeVal::seconds(PATIENCE),
+        )?;
         Ok(Self {
             socket,
             sequence: 0,

@@ -30,6 +30,8 @@ pub struct Batch {
     controls: Box<[Control]>,
     vectors: Box<[iovec]>,
     headers: Box<[mmsghdr]>,
+    /// Slots from the first on that the kernel may have written since they were prepared.
+    used: usize,
     oversized: u64,
 }
 
@@ -49,6 +51,7 @@ impl Batch {
             controls: vec![Control::EMPTY; slots].into(),
             vectors: vec![vector; slots].into(),
             headers: vec![header; slots].into(),
+            used: slots,
             oversized: 0,
         }
     }
@@ -80,7 +83,7 @@ impl Batch {
 
     fn fill(&mut self, socket: &UdpSocket) -> io::Result<usize> {
         let slots = self.headers.len();
-        for slot in 0..slots {
+        for slot in 0..self.used {
             self.vectors[slot] = iovec {
                 iov_base: self.buffers[slot * self.size..][..self.size]
                     .as_mut_ptr()
@@ -95,6 +98,8 @@ impl Batch {
             message.msg_flags = 0;
             self.controls[slot].attach(message);
         }
+        // The buffers never move, so the other slots still point where they should.
+        self.used = 0;
         // SAFETY: every header points into buffers of `self`, which are distinct per slot, of
         // the lengths given, and alive and not otherwise used during the call.
         let received = unsafe {
@@ -107,6 +112,7 @@ impl Batch {
             )
         };
         let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+        self.used = received;
         let oversized = self.headers[..received]
             .iter()
             .filter(|header| is_cut(header))

@@ -119,6 +119,7 @@ impl Home {
              ip link set i0 addrgenmode none up
              ip route add local 203.0.113.0/24 dev lo
              ip -6 route add local 2001:db8::/32 dev lo
+             ip addr add 2001:db8::10/128 dev lo nodad
              ip route add default via 10.78.0.1
              ip -6 route add default via fd78::1",
         );

@@ -4,3 +4,10 @@
 
 mod home;
 mod net;
+mod outbound;
+mod router;
+mod servers;
+mod tcp;
+mod tcp_bounds;
+mod tcp_scene;
+mod udp;

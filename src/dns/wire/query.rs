@@ -60,19 +60,6 @@ impl<B: AsRef<[u8]>> std::fmt::Debug for Question<B> {
     }
 }
 
-/// Bytes of a question on the stack.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Inline {
-    bytes: [u8; MAX_NAME + 4],
-    length: usize,
-}
-
-impl AsRef<[u8]> for Inline {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes[..self.length]
-    }
-}
-
 /// The OPT record of a query. Options are hop by hop (RFC 6891, 6.1.2) and we know none of
 /// them, so client subnets and cookies are dropped here: nothing of one client reaches an
 /// upstream, and answers never depend on them.
@@ -95,7 +82,7 @@ pub struct Query<'a> {
     /// Second word of the header, see [`flag`].
     pub flags: u16,
     /// The question in lower case.
-    pub question: Question<Inline>,
+    pub question: Question<&'a [u8]>,
     /// The question as the client wrote it.
     pub asked: &'a [u8],
     /// EDNS, when the client speaks it.
@@ -112,8 +99,9 @@ pub enum Refusal {
 }
 
 impl<'a> Query<'a> {
-    /// Reads a client's message. Bytes behind the last record are ignored.
-    pub fn parse(message: &'a [u8]) -> Result<Self, Refusal> {
+    /// Reads a client's message. Bytes behind the last record are ignored. `lower` is a place
+    /// for the question in lower case, overwritten: this runs for every query.
+    pub fn parse(message: &'a [u8], lower: &'a mut Vec<u8>) -> Result<Self, Refusal> {
         let header: &[u8; HEADER] = message.first_chunk().ok_or(Refusal::Silent)?;
         let flags = u16::from_be_bytes([header[2], header[3]]);
         if flags & flag::QR != 0 {
@@ -127,7 +115,7 @@ impl<'a> Query<'a> {
             return Err(Refusal::Code(rcode::FORMERR));
         }
         let formerr = Refusal::Code(rcode::FORMERR);
-        let question = question(message).ok_or(formerr)?;
+        let question = question(message, lower).ok_or(formerr)?;
         let end = HEADER + question.as_bytes().len();
         if matches!(question.qtype(), rtype::AXFR | rtype::IXFR | rtype::OPT) {
             return Err(Refusal::Code(rcode::NOTIMP));
@@ -155,11 +143,7 @@ impl<'a> Query<'a> {
 
 /// Checks the question of a message and copies it in lower case. Compression makes no sense in
 /// the first name of a message and is refused.
-fn question(message: &[u8]) -> Option<Question<Inline>> {
-    let mut lower = Inline {
-        bytes: [0; MAX_NAME + 4],
-        length: 0,
-    };
+fn question<'a>(message: &[u8], lower: &'a mut Vec<u8>) -> Option<Question<&'a [u8]>> {
     let mut at = HEADER;
     loop {
         let length = usize::from(*message.get(at)?);
@@ -171,12 +155,12 @@ fn question(message: &[u8]) -> Option<Question<Inline>> {
         }
         at += 1 + length;
     }
-    let asked = message.get(HEADER..at + 5)?;
-    let copy = lower.bytes.get_mut(..asked.len())?;
-    copy.copy_from_slice(asked);
-    lower.length = asked.len();
+    let name = at + 1 - HEADER;
+    let asked = message.get(HEADER..at + 5).filter(|_| name <= MAX_NAME)?;
+    lower.clear();
+    lower.extend_from_slice(asked);
     // Length bytes are below 64 and so are no letters.
-    copy[..asked.len() - 4].make_ascii_lowercase();
+    lower[..name].make_ascii_lowercase();
     Some(Question(lower))
 }
 
@@ -285,13 +269,18 @@ mod tests {
         upstream_query(7, flag::RD, &question, edns, false)
     }
 
+    fn refusal(message: &[u8]) -> Option<Refusal> {
+        Query::parse(message, &mut Vec::new()).err()
+    }
+
     #[test]
     fn a_query_is_read() {
         let mut bytes = message("www.example.com", rtype::A, true);
         bytes[13] = b'W';
         let dnssec_ok = bytes.len() - 4;
         bytes[dnssec_ok] = 0x80;
-        let query = Query::parse(&bytes).unwrap();
+        let mut lower = Vec::new();
+        let query = Query::parse(&bytes, &mut lower).unwrap();
         assert_eq!((query.id, query.flags & flag::RD), (7, flag::RD));
         assert_eq!(query.question.text(), "www.example.com");
         assert_eq!((query.question.qtype(), query.question.qclass()), (1, 1));
@@ -303,7 +292,8 @@ mod tests {
             options: false,
         };
         assert_eq!(query.edns, Some(edns));
-        assert!(Query::parse(&message("", rtype::A, false)).is_ok_and(|q| q.question.text() == ""));
+        let root = message("", rtype::A, false);
+        assert!(Query::parse(&root, &mut lower).is_ok_and(|q| q.question.text() == ""));
     }
 
     #[test]
@@ -312,9 +302,9 @@ mod tests {
         let with = |at: usize, value: u8| {
             let mut bytes = good.clone();
             bytes[at] = value;
-            Query::parse(&bytes).err()
+            refusal(&bytes)
         };
-        assert_eq!(Query::parse(&good[..11]).err(), Some(Refusal::Silent));
+        assert_eq!(refusal(&good[..11]), Some(Refusal::Silent));
         assert_eq!(with(2, 0x80), Some(Refusal::Silent), "a response");
         assert_eq!(
             with(2, 0x28),
@@ -335,23 +325,17 @@ mod tests {
         );
         for cut in HEADER..good.len() {
             assert_eq!(
-                Query::parse(&good[..cut]).err(),
+                refusal(&good[..cut]),
                 Some(Refusal::Code(1)),
                 "cut at {cut}"
             );
         }
         let transfer = message("example.com", rtype::AXFR, false);
-        assert_eq!(
-            Query::parse(&transfer).err(),
-            Some(Refusal::Code(rcode::NOTIMP))
-        );
+        assert_eq!(refusal(&transfer), Some(Refusal::Code(rcode::NOTIMP)));
         let mut twice = good.clone();
         twice.extend(opt(0, false));
         twice[11] = 2;
-        assert_eq!(
-            Query::parse(&twice).err(),
-            Some(Refusal::Code(rcode::FORMERR))
-        );
+        assert_eq!(refusal(&twice), Some(Refusal::Code(rcode::FORMERR)));
     }
 
     #[test]
@@ -370,7 +354,7 @@ mod tests {
             let mut bytes = bytes.clone();
             bytes.extend(label(last));
             bytes.extend(&tail);
-            assert_eq!(Query::parse(&bytes).is_ok(), fits, "last label {last}");
+            assert_eq!(refusal(&bytes).is_none(), fits, "last label {last}");
         }
     }
 

@@ -108,7 +108,19 @@ fn compile_addresses(
 ) -> Result<AddressTable, CompileError> {
     let any = including_all(rules, &selector);
     let miss = vectors.intern(any)?;
-    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    let nets = |rule| {
+        [&selector(rule).include, &selector(rule).exclude]
+            .into_iter()
+            .flatten()
+    };
+    let count = rules
+        .iter()
+        .flat_map(nets)
+        .filter(|net| net.addr().is_ipv4())
+        .count();
+    let rest = rules.iter().flat_map(nets).count() - count;
+    // Lists of 100,000 prefixes are usual, and room found by doubling would cost megabytes.
+    let (mut v4, mut v6) = (Vec::with_capacity(count), Vec::with_capacity(rest));
     // There are at most 256 rules, so their numbers fit a byte.
     for (number, rule) in (0..=u8::MAX).zip(rules) {
         let Selector { include, exclude } = selector(rule);

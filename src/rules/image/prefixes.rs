@@ -102,7 +102,7 @@ impl<A: Address> PrefixTable<A> {
     }
 }
 
-/// One mention of a prefix in a rule: address, length, [`Mention::code`].
+/// One mention of a prefix in a rule: address, length, where.
 pub(super) type Mention<A> = (A, u8, Side);
 
 /// In which rule, and on which side of its selector.

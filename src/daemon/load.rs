@@ -1,0 +1,67 @@
+//! `*` From the configuration file to what the daemon runs with.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use crate::config::report::{self, Report};
+use crate::config::{Config, uci};
+use crate::error::{Error, IoContext as _, Result};
+use crate::rules::image::{CompileError, Image};
+
+/// A configuration and its rules as tables.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Valid.
+    pub config: Config,
+    /// Compiled from its rules.
+    pub image: Image,
+}
+
+/// Reads and compiles a configuration. Every problem is logged; the error counts them.
+pub fn read(path: &Path) -> Result<Loaded> {
+    let text = bytes(path)?;
+    let refused = |count| Error::Config {
+        path: path.into(),
+        count,
+    };
+    let config = Config::parse(&path.display().to_string(), &text).map_err(|problems| {
+        for problem in &problems {
+            log::error!(event = "config.problem", place:% = problem; "");
+        }
+        refused(problems.len())
+    })?;
+    let image = compile(&config).map_err(|error| {
+        log::error!(event = "config.problem", place:% = path.display(), reason:% = error; "");
+        refused(1)
+    })?;
+    Ok(Loaded { config, image })
+}
+
+/// What `dae check` prints.
+pub fn check(path: &Path) -> Result<Report> {
+    let compiles = |config: &Config| compile(config).map(drop).map_err(|error| error.to_string());
+    Ok(report::check(
+        &path.display().to_string(),
+        &bytes(path)?,
+        compiles,
+    ))
+}
+
+fn compile(config: &Config) -> std::result::Result<Image, CompileError> {
+    Image::compile(
+        &config.rules,
+        config.main.default,
+        config.main.interfaces.len(),
+    )
+}
+
+/// Reads one byte more than the reader of UCI takes, so that it can say what is too long.
+fn bytes(path: &Path) -> Result<Vec<u8>> {
+    let name = || format!("read {}", path.display());
+    let file = File::open(path).context(name)?;
+    let mut text = Vec::new();
+    let limit = uci::MAX_FILE_BYTES as u64 + 1;
+    file.take(limit).read_to_end(&mut text).context(name)?;
+    Ok(text)
+}

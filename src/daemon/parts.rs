@@ -1,0 +1,89 @@
+//! `*` The parts that serve the LAN: the relay of flows, the DNS server.
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
+use async_executor::LocalExecutor;
+use futures_lite::future;
+
+use super::listeners::Listeners;
+use super::plumbing::Plumbing;
+use crate::error::{IoContext as _, Result};
+use crate::net::reply::Replier;
+use crate::rules::Proto;
+use crate::{dns, flow};
+
+/// What serves the LAN.
+pub struct Parts {
+    /// Relays flows; none in a configuration without interfaces.
+    pub flow: Option<Rc<flow::Proxy>>,
+    /// Answers DNS.
+    pub dns: Option<Rc<dns::Server>>,
+    flow_listeners: flow::Listeners,
+}
+
+impl Parts {
+    /// Makes them, not yet running.
+    pub fn make(
+        plumbing: &Rc<Plumbing>,
+        listeners: Listeners,
+        executor: &Rc<LocalExecutor<'static>>,
+    ) -> Result<Self> {
+        let config = &plumbing.config;
+        let replier = if config.main.interfaces.is_empty() {
+            None
+        } else {
+            let replier = Replier::new();
+            Some(Rc::new(
+                replier.context(|| "open the raw sockets of UDP answers")?,
+            ))
+        };
+        let shared = plumbing.clone();
+        let decide = Rc::new(move |proto: Proto, src: SocketAddr, dst: SocketAddr| {
+            shared.verdict(proto, src, dst)
+        });
+        let flow = replier
+            .clone()
+            .map(|replier| Rc::new(flow::Proxy::new(config, replier, decide, executor.clone())));
+        let dns = if config.dns.enabled {
+            let shared = plumbing.clone();
+            let learn =
+                Rc::new(move |name: &str, addrs: &[IpAddr], ttl| shared.learn(name, addrs, ttl));
+            Some(dns::Server::new(
+                config,
+                listeners.dns,
+                replier,
+                learn,
+                executor.clone(),
+            )?)
+        } else {
+            None
+        };
+        Ok(Self {
+            flow,
+            dns,
+            flow_listeners: listeners.flow,
+        })
+    }
+
+    /// Serves for ever.
+    pub async fn run(&mut self) -> Result<()> {
+        let listeners = std::mem::take(&mut self.flow_listeners);
+        let flow = async {
+            match &self.flow {
+                Some(flow) => flow.clone().run(listeners).await.context(|| "relay flows"),
+                None => future::pending().await,
+            }
+        };
+        let dns = async {
+            match &self.dns {
+                Some(dns) => {
+                    dns.clone().run().await;
+                    Ok(())
+                }
+                None => future::pending().await,
+            }
+        };
+        future::or(flow, dns).await
+    }
+}

@@ -1,0 +1,99 @@
+//! `dae trace`: which rule decides a flow, and why. Asks the running daemon for the names it
+//! has learnt, and goes by the configuration alone when none runs.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use crate::cli::{Cli, Trace};
+use crate::config::{Config, Resolver};
+use crate::control::socket;
+use crate::daemon::load;
+use crate::dns::route::Router;
+use crate::error::{Error, Result};
+use crate::rules::{Family, domain, explain};
+
+/// The page that `dae trace` prints.
+pub fn report(cli: &Cli, trace: &Trace) -> Result<String> {
+    let loaded = load::read(&cli.config)?;
+    let mut flow = trace.flow.clone();
+    if let Some(name) = &trace.interface {
+        flow.interface = Some(interface(&loaded.config, name)?);
+    }
+    let mut names: Vec<Box<str>> = trace
+        .domains
+        .iter()
+        .map(|name| domain::normalize(name))
+        .collect();
+    if names.is_empty() {
+        names = learnt(&cli.run_dir, flow.dst);
+    }
+    let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+    let config = &loaded.config;
+    let outbounds: Vec<String> = config
+        .outbounds
+        .iter()
+        .map(|outbound| outbound.name.clone())
+        .collect();
+    let context = explain::Context {
+        rules: &config.rules,
+        default: config.main.default,
+        interfaces: &config.main.interfaces,
+        outbounds: &outbounds,
+    };
+    let mut lines = explain::explain(&context, &flow, &names);
+    if config.dns.enabled {
+        let router = Router::new(config, Vec::new());
+        lines.extend(
+            names
+                .iter()
+                .map(|name| resolver(config, &router, name, flow.family())),
+        );
+    }
+    Ok(lines.join("\n") + "\n")
+}
+
+/// Who answers the query that a client of this IP version asks for a name.
+fn resolver(config: &Config, router: &Router, name: &str, family: Family) -> String {
+    let (label, qtype) = match family {
+        Family::V4 => ("A", 1),
+        Family::V6 => ("AAAA", 28),
+    };
+    let (resolver, why) = match router.rule(name, qtype) {
+        Some(rule) => (rule.resolver, format!("by dns_rule '{}'", rule.name)),
+        None if router.is_local(name) => (Resolver::AsIs, "a local name".to_owned()),
+        None => (config.dns.default, "the default".to_owned()),
+    };
+    let answered = match resolver {
+        Resolver::Upstream(index) => format!("upstream '{}'", config.upstreams[index].name),
+        Resolver::AsIs => "the server that the client asks".to_owned(),
+        Resolver::Reject => "nobody, the answer is empty".to_owned(),
+    };
+    format!("dns {name} {label}: {answered}, {why}")
+}
+
+fn interface(config: &Config, name: &str) -> Result<u16> {
+    let listed = &config.main.interfaces;
+    let at = listed
+        .iter()
+        .position(|listed| listed == name)
+        .ok_or_else(|| {
+            Error::Usage(format!(
+                "interface '{name}' is none of the configured: {}",
+                listed.join(" ")
+            ))
+        })?;
+    // A configuration has far fewer interfaces than 65,536.
+    Ok(at as u16)
+}
+
+/// Names of an address that the running daemon has seen in answers; none when none runs.
+fn learnt(run_dir: &Path, addr: IpAddr) -> Vec<Box<str>> {
+    let Ok(document) = socket::ask(run_dir, &format!("names {addr}")) else {
+        return Vec::new();
+    };
+    let names = document["names"].as_array().cloned().unwrap_or_default();
+    names
+        .iter()
+        .filter_map(|name| name.as_str().map(Box::from))
+        .collect()
+}

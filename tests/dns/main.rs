@@ -1,0 +1,15 @@
+//! The DNS forwarder: scenarios with a fake clock, real sockets, real peers. Messages are made
+//! and read by hickory-proto, an implementation that shares nothing with ours.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
+#[allow(dead_code, reason = "shared with the tests of flows")]
+#[path = "../flow/home.rs"]
+mod home;
+mod messages;
+mod peers;
+mod random;
+mod scenario;
+mod server;
+mod sockets;
+mod upstream;

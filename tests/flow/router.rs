@@ -1,0 +1,150 @@
+//! A proxy at work in the router's namespace.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use async_executor::LocalExecutor;
+use async_io::{Timer, block_on};
+use dae::config::Config;
+use dae::flow::{FlowStats, Listeners, Proxy};
+use dae::net::listen;
+use dae::net::reply::Replier;
+use dae::rules::{Action, Proto, Verdict};
+use futures_lite::future;
+
+use crate::home::{Namespace, ip};
+
+/// The outbound of a destination is its last byte: 203.0.113.0 goes direct, .1 is blocked, .2
+/// goes to the first node. Others, bit 4 apart, too: .18 is another address for the first node.
+fn decide(_: Proto, _: SocketAddr, to: SocketAddr) -> Verdict {
+    let last = match to.ip() {
+        std::net::IpAddr::V4(v4) => v4.octets()[3],
+        std::net::IpAddr::V6(v6) => v6.octets()[15],
+    };
+    match last % 16 {
+        0 => Verdict {
+            action: Action::Direct,
+            ..Verdict::default()
+        },
+        1 => Verdict {
+            action: Action::Block,
+            outbound: 1,
+            mark: 0,
+        },
+        outbound => Verdict {
+            action: Action::Proxy,
+            outbound: outbound.into(),
+            mark: 0,
+        },
+    }
+}
+
+pub struct Router {
+    pub tcp4: u16,
+    pub tcp6: u16,
+    pub udp4: u16,
+    pub udp6: u16,
+    ask: Sender<Sender<FlowStats>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Router {
+    /// `nodes` are URLs; `change` may set bounds that a file could not.
+    pub fn start(
+        namespace: &Namespace,
+        nodes: &[&str],
+        change: impl FnOnce(&mut Config) + Send + 'static,
+    ) -> Self {
+        let mut text = String::from("config dae 'main'\n\tlist interface 'r0'\n");
+        for (index, url) in nodes.iter().enumerate() {
+            text += &format!("config node 'n{index}'\n\toption url '{url}'\n");
+        }
+        let (ports, started) = channel();
+        let (ask, asked) = channel();
+        let thread = namespace.spawn(move || {
+            let mut config = Config::parse("test", text.as_bytes()).unwrap();
+            change(&mut config);
+            serve(&config, &ports, &asked);
+        });
+        let [tcp4, tcp6, udp4, udp6] = started.recv().unwrap();
+        Self {
+            tcp4,
+            tcp6,
+            udp4,
+            udp6,
+            ask,
+            thread: Some(thread),
+        }
+    }
+
+    pub fn stats(&self) -> FlowStats {
+        let (answer, stats) = channel();
+        self.ask.send(answer).unwrap();
+        stats.recv().unwrap()
+    }
+
+    /// Waits until the numbers are as told.
+    pub fn wait(&self, what: &str, until: impl Fn(&FlowStats) -> bool) -> FlowStats {
+        let start = Instant::now();
+        loop {
+            let stats = self.stats();
+            if until(&stats) {
+                return stats;
+            }
+            assert!(
+                start.elapsed() < Duration::from_secs(15),
+                "{what}: {stats:#?}"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Router {
+    fn drop(&mut self) {
+        // The thread ends when nobody can ask any more.
+        self.ask = channel().0;
+        if let Some(thread) = self.thread.take() {
+            let result = thread.join();
+            assert!(result.is_ok() || std::thread::panicking());
+        }
+    }
+}
+
+fn serve(config: &Config, ports: &Sender<[u16; 4]>, asked: &Receiver<Sender<FlowStats>>) {
+    let tcp = [ip("0.0.0.0"), ip("::")].map(|any| listen::transparent_tcp(any).unwrap());
+    let udp = [ip("0.0.0.0"), ip("::")].map(|any| listen::transparent_udp(any).unwrap());
+    let tcp_port = |i: usize| tcp[i].local_addr().unwrap().port();
+    let udp_port = |i: usize| udp[i].local_addr().unwrap().port();
+    ports
+        .send([tcp_port(0), tcp_port(1), udp_port(0), udp_port(1)])
+        .unwrap();
+
+    let executor = Rc::new(LocalExecutor::new());
+    let replier = Rc::new(Replier::new().unwrap());
+    let proxy = Rc::new(Proxy::new(
+        config,
+        replier,
+        Rc::new(decide),
+        Rc::clone(&executor),
+    ));
+    let listeners = Listeners {
+        tcp: tcp.into(),
+        udp: udp.into(),
+    };
+    let answer = async {
+        use std::sync::mpsc::TryRecvError;
+        loop {
+            match asked.try_recv() {
+                Ok(answer) => answer.send(proxy.stats()).unwrap(),
+                Err(TryRecvError::Empty) => drop(Timer::after(Duration::from_millis(5)).await),
+                Err(TryRecvError::Disconnected) => return Ok(()),
+            }
+        }
+    };
+    let run = Rc::clone(&proxy).run(listeners);
+    block_on(executor.run(future::or(answer, run))).unwrap();
+}
