@@ -3,7 +3,7 @@
 use aya::maps::lpm_trie::Key;
 
 use super::abi::{self, Node, Settings};
-use super::object::{Object, set, vector};
+use super::object::{Object, vector};
 use super::{DatapathConfig, fail, nodes};
 use crate::error::Result;
 use crate::net::{DELIVER_MARK, OWN_MARK};
@@ -28,22 +28,16 @@ impl Tries {
 
 /// Fills the maps of a new object: what it does not write is zero already, or never asked.
 pub(super) fn fill(object: &mut Object, image: &Image, tries: &Tries) -> Result<()> {
-    let mut vectors = object.array::<abi::Vector>("vectors")?;
-    for (index, bits) in (0..).zip(&image.vectors) {
-        set(&mut vectors, index, vector(*bits)).map_err(|error| fail("vectors", &error))?;
-    }
-    let mut verdicts = object.array::<abi::VerdictValue>("verdicts")?;
-    let all = (0..)
-        .zip(&image.verdicts)
-        .chain([(abi::RULES, &image.default)]);
-    for (rule, verdict) in all {
-        set(&mut verdicts, rule, verdict_value(verdict))
-            .map_err(|error| fail("verdicts", &error))?;
-    }
+    let vectors: Vec<_> = image.vectors.iter().map(|bits| vector(*bits)).collect();
+    object.set_all("vectors", &vectors)?;
+    let mut verdicts: Vec<_> = image.verdicts.iter().map(verdict_value).collect();
+    verdicts.resize(abi::RULES as usize, abi::VerdictValue::default());
+    verdicts.push(verdict_value(&image.default));
+    object.set_all("verdicts", &verdicts)?;
     fill_ports(object, "src_ports", &image.src_ports)?;
     fill_ports(object, "dst_ports", &image.dst_ports)?;
-    fill_nodes(object, "src4", &tries.src)?;
-    fill_nodes(object, "dst4", &tries.dst)?;
+    object.set_all("src4", &tries.src)?;
+    object.set_all("dst4", &tries.dst)?;
     fill_nets6(object, "src6", &image.src)?;
     fill_nets6(object, "dst6", &image.dst)?;
     let mut macs = object.hash::<abi::MacKey, u32>("macs")?;
@@ -62,27 +56,12 @@ fn fill_ports(object: &mut Object, name: &str, table: &PortTable) -> Result<()> 
     if table.is_uniform() {
         return Ok(());
     }
-    let mut map = object.array::<abi::Ports>(name)?;
-    let mut vectors = table.iter();
-    for index in 0..65_536 / 4 {
-        let mut ports = abi::Ports::default();
-        for vector in &mut ports.vector {
-            *vector = vectors.next().unwrap_or_default();
-        }
-        // A new array is zero.
-        if ports != abi::Ports::default() {
-            set(&mut map, index, ports).map_err(|error| fail(name, &error))?;
-        }
+    let mut ports = vec![abi::Ports::default(); 65_536 / 4];
+    let places = ports.iter_mut().flat_map(|ports| &mut ports.vector);
+    for (place, vector) in places.zip(table.iter()) {
+        *place = vector;
     }
-    Ok(())
-}
-
-fn fill_nodes(object: &mut Object, name: &str, nodes: &[Node]) -> Result<()> {
-    let mut map = object.array::<Node>(name)?;
-    for (index, node) in (0..).zip(nodes) {
-        set(&mut map, index, *node).map_err(|error| fail(name, &error))?;
-    }
-    Ok(())
+    object.set_all(name, &ports)
 }
 
 fn fill_nets6(object: &mut Object, name: &str, table: &AddressTable) -> Result<()> {

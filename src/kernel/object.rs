@@ -2,8 +2,9 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
-use aya::maps::{Array, HashMap, LpmTrie, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray};
 use aya::programs::SchedClassifier;
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 
@@ -26,6 +27,9 @@ pub const PROGRAM_IP: &str = "dae_ip";
 /// Bound of the router's own addresses.
 pub const MAX_OWN: u32 = 4096;
 
+/// Elements set by one system call.
+const BATCH: usize = 4096;
+
 /// Bound of the devices that rules can tell apart.
 const MAX_DEVICES: u32 = 256;
 
@@ -44,7 +48,7 @@ impl Object {
         probe()?;
         let tries = Tries::new(image);
         let at_least_one = |count: usize| u32::try_from(count).unwrap_or(u32::MAX).max(1);
-        let ebpf = EbpfLoader::new()
+        let ebpf = loader()
             .btf(None)
             .verifier_log_level(VerifierLogLevel::DISABLE)
             .map_max_entries("src4", at_least_one(tries.src.len()))
@@ -176,7 +180,25 @@ impl Object {
         set(&mut self.array("settings")?, 0, settings).map_err(|error| fail("settings", &error))
     }
 
-    pub(super) fn array<V: aya::Pod>(&mut self, name: &str) -> Result<Array<&mut MapData, V>> {
+    /// Sets the first elements of an array, many per system call.
+    pub(super) fn set_all<V: aya::Pod>(&mut self, name: &str, values: &[V]) -> Result<()> {
+        let Some(Map::Array(map)) = self.ebpf.map(name) else {
+            return Err(missing(name));
+        };
+        if map.info().map_err(|error| fail(name, &error))?.value_size() as usize != size_of::<V>() {
+            return Err(missing(name));
+        }
+        let fd = map.fd().as_fd();
+        let mut first = 0;
+        for values in values.chunks(BATCH) {
+            let keys: Vec<u32> = (first..).take(values.len()).collect();
+            update_batch(fd, &keys, values).map_err(|error| fail(name, &error))?;
+            first += values.len() as u32;
+        }
+        Ok(())
+    }
+
+    fn array<V: aya::Pod>(&mut self, name: &str) -> Result<Array<&mut MapData, V>> {
         let map = self.ebpf.map_mut(name).ok_or_else(|| missing(name))?;
         map.try_into().map_err(|error: MapError| fail(name, &error))
     }
@@ -198,7 +220,49 @@ impl Object {
     }
 }
 
-pub(super) fn set<V: aya::Pod>(
+/// BPF_MAP_UPDATE_BATCH (kernel 5.6), which aya does not have.
+fn update_batch<V: aya::Pod>(map: BorrowedFd<'_>, keys: &[u32], values: &[V]) -> io::Result<()> {
+    const BPF_MAP_UPDATE_BATCH: libc::c_int = 26;
+    /// The `batch` part of `union bpf_attr`, include/uapi/linux/bpf.h.
+    #[repr(C)]
+    struct Attributes {
+        in_batch: u64,
+        out_batch: u64,
+        keys: u64,
+        values: u64,
+        count: u32,
+        map: RawFd,
+        element_flags: u64,
+        flags: u64,
+    }
+    let attributes = Attributes {
+        in_batch: 0,
+        out_batch: 0,
+        keys: keys.as_ptr() as u64,
+        values: values.as_ptr() as u64,
+        count: keys.len().min(values.len()) as u32,
+        map: map.as_raw_fd(),
+        element_flags: 0,
+        flags: 0,
+    };
+    // SAFETY: the kernel reads `count` keys of four bytes and values of the map's value size,
+    // which the caller has compared with that of V, from slices that outlive the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_MAP_UPDATE_BATCH,
+            &raw const attributes,
+            size_of::<Attributes>(),
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+fn set<V: aya::Pod>(
     array: &mut Array<&mut MapData, V>,
     index: u32,
     value: V,
@@ -238,6 +302,21 @@ fn allow_locked_memory() {
     // SAFETY: the kernel reads `limit`, which lives for the call. A refusal shows when the
     // maps are created, with its reason.
     unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
+}
+
+/// A loader that has not read the kernel's own BTF, which we never use. aya's constructor reads
+/// it all, megabytes and tens of milliseconds where a kernel has it, before one could say no.
+/// So it is called in a thread whose root is a folder without it.
+fn loader<'a>() -> EbpfLoader<'a> {
+    let blind = || {
+        // SAFETY: gives this thread a root of its own, and touches no memory.
+        if unsafe { libc::unshare(libc::CLONE_FS) } == 0 {
+            // Refused without CAP_SYS_CHROOT; then the constructor reads what it likes.
+            let _ = std::os::unix::fs::chroot("/proc");
+        }
+        EbpfLoader::new()
+    };
+    std::thread::scope(|scope| scope.spawn(blind).join()).unwrap_or_default()
 }
 
 const NOT_ALLOWED: &str = "not allowed; run as root, or with CAP_BPF and CAP_NET_ADMIN";
