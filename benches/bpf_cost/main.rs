@@ -21,13 +21,21 @@ use std::time::Instant;
 use bpf::netns::Namespace;
 use dae::config::Attach;
 use dae::kernel::{Datapath, Object, PROGRAM_ETHER};
+use dae::rules::domain::DomainPattern;
+use dae::rules::names::{NameTable, NameUpdate};
 use dae::rules::net::Net;
 use dae::rules::port::PortRange;
-use dae::rules::{Action, Rule, Verdict};
+use dae::rules::{Action, Mac, Rule, Verdict};
 
 const PREFIXES: usize = 5_000;
 const ROUNDS: usize = 200;
 const REPEAT: u32 = 5_000;
+
+/// The packets come in by lo.
+const LOOPBACK: u32 = 1;
+
+/// Where the packets go.
+const SERVER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
 
 /// IPv4 header fields that tell the packets apart.
 const UDP: u8 = 17;
@@ -115,9 +123,27 @@ fn loading() -> bool {
 }
 
 fn loaded(count: usize) -> Object {
-    let mut object =
-        Object::load(&bpf::image(&rules(count)), &bpf::config(Attach::Auto, &[])).unwrap();
+    let image = bpf::image(&rules(count));
+    let mut object = Object::load(&image, &bpf::config(Attach::Auto, &[])).unwrap();
     object.program(PROGRAM_ETHER).unwrap();
+    object.set_interface(LOOPBACK, Some(0)).unwrap();
+    let mut names = NameTable::new(&image, 16);
+    let mut updates = Vec::new();
+    names.learn(
+        Instant::now(),
+        "www.example",
+        [SERVER.into()],
+        60,
+        &mut updates,
+    );
+    for update in updates {
+        match update {
+            NameUpdate::Vector { index, vector } => object.set_vector(index, vector),
+            NameUpdate::Set { addr, vector } => object.set_name(addr, Some(vector)),
+            NameUpdate::Remove { addr } => object.set_name(addr, None),
+        }
+        .unwrap();
+    }
     object
 }
 
@@ -139,6 +165,12 @@ fn rules(count: usize) -> Vec<Rule> {
         rule.dest_port.exclude = PortRange::new(index as u16, index as u16 + 7)
             .into_iter()
             .collect();
+        rule.src_mac.exclude = vec![Mac([6, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, index as u8])];
+        rule.interface.include = vec![0];
+        rule.domain.include = vec![DomainPattern::Suffix(format!("n{index}.example").into())];
+        rule.domain
+            .include
+            .push(DomainPattern::Suffix("www.example".into()));
         rule.dscp.exclude = vec![(index % 64) as u8];
         rule.verdict = Verdict {
             action: Action::Block,
@@ -159,7 +191,7 @@ fn prefixes() -> Vec<Net> {
         state ^= state << 5;
         state
     };
-    let near = u32::from(Ipv4Addr::new(203, 0, 113, 10)) & 0xff00_0000;
+    let near = u32::from(SERVER) & 0xff00_0000;
     (0..PREFIXES)
         .map(|index| {
             let base = if index % 4 == 0 {
@@ -179,7 +211,8 @@ fn packet(proto: u8, fragment: u16) -> Vec<u8> {
     packet.extend([6, 0, 0, 0, 0, 1, 0x08, 0x00]);
     packet.extend([0x45, 0, 0, 60, 0, 0]);
     packet.extend(fragment.to_be_bytes());
-    packet.extend([64, proto, 0, 0, 192, 168, 77, 10, 203, 0, 113, 10]);
+    packet.extend([64, proto, 0, 0, 192, 168, 77, 10]);
+    packet.extend(SERVER.octets());
     packet.extend(50_000_u16.to_be_bytes());
     packet.extend(8_443_u16.to_be_bytes());
     match proto {
