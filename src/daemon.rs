@@ -22,6 +22,7 @@ use nix::sys::signal::Signal;
 
 use crate::control::{log as log_lines, socket::Control};
 use crate::error::{IoContext as _, Result};
+use crate::kernel;
 use listeners::Listeners;
 use load::Loaded;
 use parts::Parts;
@@ -33,22 +34,39 @@ const NAMES_EVERY: Duration = Duration::from_secs(5);
 /// So many of those periods make an epoch of the kernel's flow cache: 60 s.
 const EPOCH_TICKS: u32 = 12;
 
-/// Runs until TERM or INT.
+/// Runs until TERM or INT; when the configuration says not to run, only cleans up.
 ///
 /// # Errors
 /// What kept it from starting; nothing is left behind then. What could not be undone at the
 /// end is logged, and the last of it returned.
 pub fn run(config: &Path, run_dir: &Path) -> Result<()> {
     log_lines::init(log::LevelFilter::Info);
-    let loaded = load::read(config)?;
-    log_lines::init(loaded.config.main.log_level);
+    let loaded = load::read(config);
+    if let Ok(loaded) = &loaded {
+        log_lines::init(loaded.config.main.log_level);
+    }
     // Before the first thread: all threads inherit what is blocked.
     let signals = Signals::take()?;
     raise_descriptor_limit();
     fs::create_dir_all(run_dir).context(|| format!("create {}", run_dir.display()))?;
     // First of all, since it is also the proof that no other instance runs here.
-    let control = Control::open(run_dir)?;
-    let result = live(loaded, &control, run_dir, &signals);
+    let control = match Control::open(run_dir) {
+        Ok(control) => control,
+        // What is wrong with the configuration is the better news.
+        Err(error) => return Err(loaded.err().unwrap_or(error)),
+    };
+    // Also when this start comes to nothing: the dead instance cannot do it any more.
+    for error in kernel::clean_dead(run_dir) {
+        log::warn!(event = "kernel.clean", reason:% = error; "");
+    }
+    let result = match loaded {
+        Ok(loaded) if loaded.config.main.enabled => live(loaded, &control, run_dir, &signals),
+        Ok(_) => {
+            log::warn!(event = "disabled"; "option enabled of section dae is 0");
+            Ok(())
+        }
+        Err(error) => Err(error),
+    };
     drop(control);
     // Not ours to remove when somebody put something else there.
     let _ = fs::remove_dir(run_dir);

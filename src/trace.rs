@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use crate::cli::{Cli, Trace};
-use crate::config::Config;
+use crate::config::{Config, Resolver};
 use crate::control::socket;
 use crate::daemon::load;
+use crate::dns::route::Router;
 use crate::error::{Error, Result};
-use crate::rules::{domain, explain};
+use crate::rules::{Family, domain, explain};
 
 /// The page that `dae trace` prints.
 pub fn report(cli: &Cli, trace: &Trace) -> Result<String> {
@@ -39,8 +40,35 @@ pub fn report(cli: &Cli, trace: &Trace) -> Result<String> {
         interfaces: &config.main.interfaces,
         outbounds: &outbounds,
     };
-    let lines = explain::explain(&context, &flow, &names);
+    let mut lines = explain::explain(&context, &flow, &names);
+    if config.dns.enabled {
+        let router = Router::new(config, Vec::new());
+        lines.extend(
+            names
+                .iter()
+                .map(|name| resolver(config, &router, name, flow.family())),
+        );
+    }
     Ok(lines.join("\n") + "\n")
+}
+
+/// Who answers the query that a client of this IP version asks for a name.
+fn resolver(config: &Config, router: &Router, name: &str, family: Family) -> String {
+    let (label, qtype) = match family {
+        Family::V4 => ("A", 1),
+        Family::V6 => ("AAAA", 28),
+    };
+    let (resolver, why) = match router.rule(name, qtype) {
+        Some(rule) => (rule.resolver, format!("by dns_rule '{}'", rule.name)),
+        None if router.is_local(name) => (Resolver::AsIs, "a local name".to_owned()),
+        None => (config.dns.default, "the default".to_owned()),
+    };
+    let answered = match resolver {
+        Resolver::Upstream(index) => format!("upstream '{}'", config.upstreams[index].name),
+        Resolver::AsIs => "the server that the client asks".to_owned(),
+        Resolver::Reject => "nobody, the answer is empty".to_owned(),
+    };
+    format!("dns {name} {label}: {answered}, {why}")
 }
 
 fn interface(config: &Config, name: &str) -> Result<u16> {

@@ -225,3 +225,32 @@ fn devices_that_come_and_go_are_followed() {
         assert!(datapath.stop().is_empty());
     });
 }
+
+#[test]
+fn a_device_that_refuses_us_does_not_keep_us_from_the_others() {
+    let router = Namespace::new("refused");
+    router.enter(|| {
+        let config = bpf::config(Attach::Clsact, &["odd0", "lan0"]);
+        let journal = config.run_dir.join("state.json");
+        let mut datapath = Datapath::start(&bpf::image(&[]), config).unwrap();
+        router.ip("link add odd0 type veth peer name odd1");
+        router.tc("qdisc add dev odd0 clsact");
+        // Somebody's filter of another protocol at our priority.
+        router.tc("filter add dev odd0 ingress prio 2023 protocol ip bpf bytecode 1,6_0_0_0,");
+        router.ip("link add lan0 type veth peer name lan1");
+        assert!(datapath.on_readable().is_err());
+        assert_eq!(hooks(&datapath), [("lan0".into(), HookKind::Clsact)]);
+        for how in ["up", "down", "up"] {
+            router.ip(&format!("link set lan1 {how}"));
+            assert!(datapath.on_readable().is_err(), "tried again");
+        }
+        let entries = std::fs::read_to_string(journal).unwrap();
+        assert_eq!(entries.matches("index").count(), 2, "{entries}");
+        assert!(datapath.stop().is_empty());
+        assert!(
+            router
+                .tc("filter show dev odd0 ingress")
+                .contains("pref 2023")
+        );
+    });
+}

@@ -15,7 +15,9 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use super::limit::Limiter;
 
 /// Fields that tell one repeated line from another; all others vary from line to line.
-const IDENTITY: [&str; 6] = ["event", "reason", "node", "outbound", "upstream", "device"];
+const IDENTITY: [&str; 7] = [
+    "event", "reason", "node", "outbound", "upstream", "device", "place",
+];
 
 struct Stderr {
     limiter: Mutex<Limiter>,

@@ -31,7 +31,9 @@ impl Listeners {
         };
         if !config.main.interfaces.is_empty() {
             all.open_family(config.dns.enabled, Family::V4, Ipv4Addr::LOCALHOST.into())
-                .context(|| "open transparent listeners on 127.0.0.1")?;
+                .context(
+                    || "open transparent listeners on 127.0.0.1 (needs root, or CAP_NET_ADMIN)",
+                )?;
             if let Err(error) =
                 all.open_family(config.dns.enabled, Family::V6, Ipv6Addr::LOCALHOST.into())
             {

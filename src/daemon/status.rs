@@ -72,7 +72,11 @@ fn devices(plumbing: &Plumbing, datapath: &Datapath) -> Value {
             "hook": device.hook.to_string(),
         })
     });
-    devices.collect()
+    // A name without a device, so that a typing error is seen.
+    let missing = datapath
+        .missing()
+        .map(|name| json!({ "device": null, "interface": name, "hook": null }));
+    devices.chain(missing).collect()
 }
 
 /// One row per rule in their order, the default last.

@@ -304,3 +304,127 @@ impl Slot {
 fn cost(stored: &Stored) -> usize {
     (stored.memory() + 8).next_multiple_of(16)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::super::wire::{upstream_query, walk};
+    use super::*;
+
+    const SERVER: Server = Server::Upstream(0);
+
+    /// A question and an answer to it with `size` bytes of data.
+    fn pair(number: u32, size: usize) -> (Question, Stored) {
+        let question = Question::of(&format!("n{number}.example"), 16).unwrap();
+        let mut message = upstream_query(1, 0, &question, false, false);
+        message[2] |= 0x80;
+        message[7] = 1;
+        message.extend([0xc0, 12, 0, 16, 0, 1, 0, 0, 0, 60]);
+        message.extend((size as u16).to_be_bytes());
+        message.resize(message.len() + size, 0);
+        let stored = walk(&message, 1, &question).unwrap().stored;
+        (question, stored)
+    }
+
+    fn key(question: &Question) -> Key<'_> {
+        Key::new(question, false, false)
+    }
+
+    impl Cache {
+        /// Counts everything anew.
+        fn check(&self) {
+            let fixed = size_of_val(&*self.heads) + self.max_slots * size_of::<Slot>();
+            let living = self.slots.iter().filter_map(|slot| slot.stored.as_ref());
+            let bytes: usize = living.clone().map(cost).sum();
+            assert_eq!(self.bytes, fixed + bytes);
+            assert_eq!(self.entries, living.count());
+            assert!(self.bytes <= self.bound && self.slots.len() <= self.max_slots);
+            assert_eq!(
+                self.slots.capacity(),
+                self.max_slots,
+                "the array never grows"
+            );
+            let chain = |mut at: u32, next: fn(&Slot) -> u32| {
+                let mut length = 0;
+                while let Some(slot) = self.slots.get(at as usize) {
+                    length += 1;
+                    at = next(slot);
+                }
+                length
+            };
+            assert_eq!(chain(self.newest, |slot| slot.older), self.entries);
+            assert_eq!(chain(self.oldest, |slot| slot.newer), self.entries);
+            assert_eq!(
+                chain(self.free, |slot| slot.chain),
+                self.slots.len() - self.entries
+            );
+            let chained: usize = self
+                .heads
+                .iter()
+                .map(|head| chain(*head, |slot| slot.chain))
+                .sum();
+            assert_eq!(chained, self.entries);
+        }
+    }
+
+    #[test]
+    fn the_least_recently_used_leaves_first() {
+        let now = Instant::now();
+        let mut cache = Cache::new(64 * 1024);
+        let first = pair(0, 1000).0;
+        let mut number = 0;
+        while cache.counters().evicted == 0 {
+            let (question, stored) = pair(number, 1000);
+            cache.insert(now, key(&question), SERVER, stored, 60);
+            // The first is asked for again and again, and stays.
+            assert!(cache.lookup(now, key(&first), None).is_some());
+            cache.check();
+            number += 1;
+        }
+        assert!(number > 30, "{number} answers of a kilobyte");
+        assert!(cache.lookup(now, key(&pair(1, 0).0), None).is_none());
+        assert!(cache.lookup(now, key(&pair(2, 0).0), None).is_some());
+    }
+
+    #[test]
+    fn an_answer_larger_than_the_cache_is_not_kept() {
+        for bound in [0, 100, 4096] {
+            let mut cache = Cache::new(bound);
+            let (question, stored) = pair(0, 5000);
+            cache.insert(Instant::now(), key(&question), SERVER, stored, 60);
+            assert_eq!(cache.entries(), 0);
+            assert!(cache.lookup(Instant::now(), key(&question), None).is_none());
+        }
+    }
+
+    proptest! {
+        /// Against a list: what is found was put there last, and lives.
+        #[test]
+        fn it_holds_what_was_put_there(
+            steps in prop::collection::vec((0u32..40, 0usize..600, 0u32..4, 0u64..3), 1..300),
+        ) {
+            let mut now = Instant::now();
+            let mut cache = Cache::new(16 * 1024);
+            let mut model: Vec<(u32, usize, Instant, u32)> = Vec::new();
+            for (number, size, life, pass) in steps {
+                now += Duration::from_secs(pass);
+                let (question, stored) = pair(number, size);
+                if life > 0 {
+                    cache.insert(now, key(&question), SERVER, stored, life);
+                    model.retain(|(other, ..)| *other != number);
+                    model.push((number, size, now, life));
+                } else if let Some(hit) = cache.lookup(now, key(&question), None) {
+                    let (_, size, since, life) =
+                        model.iter().find(|(other, ..)| *other == number).unwrap();
+                    let age = (now - *since).as_secs() as u32;
+                    prop_assert!(age < *life && hit.age == age);
+                    prop_assert_eq!(hit.stored.memory(), pair(number, *size).1.memory());
+                }
+                cache.check();
+            }
+        }
+    }
+}

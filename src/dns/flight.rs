@@ -238,3 +238,74 @@ impl<C: PartialEq> Flights<C> {
             && self.flights.iter().all(known)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Transport;
+
+    fn key(number: u8) -> Key {
+        Key {
+            question: Question::of(&format!("n{number}.example"), 1).unwrap(),
+            flags: 0,
+            dnssec_ok: false,
+            server: Server::Upstream(0),
+        }
+    }
+
+    fn waiter(client: u16) -> Waiter<u16> {
+        let asker = Asker {
+            id: 1,
+            flags: 0,
+            question: &[],
+            edns: None,
+            tcp: false,
+        };
+        Waiter::new(client, &asker)
+    }
+
+    #[test]
+    fn both_bounds_hold() {
+        let now = Instant::now();
+        let course = || Course::new(Transport::Udp, 1, now);
+        let mut flights = Flights::new(MAX_WAITERS + 10);
+        let Joined::Leader(first) = flights.join(key(0), waiter(0), course) else {
+            panic!("the first leads");
+        };
+        for client in 1..MAX_WAITERS as u16 {
+            assert_eq!(
+                flights.join(key(0), waiter(client), course),
+                Joined::Follower
+            );
+        }
+        assert_eq!(
+            flights.join(key(0), waiter(999), course),
+            Joined::Full,
+            "of one flight"
+        );
+        for number in 1..=10 {
+            assert!(matches!(
+                flights.join(key(number), waiter(0), course),
+                Joined::Leader(_)
+            ));
+        }
+        assert_eq!(
+            flights.join(key(11), waiter(0), course),
+            Joined::Full,
+            "of all"
+        );
+        assert_eq!(
+            flights.join(key(10), waiter(1), course),
+            Joined::Full,
+            "of all"
+        );
+        assert_eq!(flights.join(key(10), waiter(0), course), Joined::Repeated);
+        assert!(flights.is_consistent());
+        assert_eq!(flights.remove(first).unwrap().waiters.len(), MAX_WAITERS);
+        assert!(flights.remove(first).is_none() && flights.is_consistent());
+        assert_eq!((flights.len(), flights.waiting()), (10, 10));
+        // The same question again is another flight: what comes late for the first finds none.
+        let again = flights.join(key(0), waiter(0), course);
+        assert!(matches!(again, Joined::Leader(id) if id != first));
+    }
+}

@@ -96,28 +96,31 @@ impl Router {
     }
 
     /// Who answers: the first rule that accepts name and type, else the server asked for
-    /// local names, else the default. A rule that names no domain does not speak of local
-    /// names: `qtype` alone shall not take the LAN's own names away from dnsmasq.
+    /// local names, else the default.
     pub fn route(&self, name: &str, qtype: u16, asked: Option<SocketAddr>) -> Route {
+        let resolver = match self.rule(name, qtype) {
+            Some(rule) => rule.resolver,
+            None if self.is_local(name) => Resolver::AsIs,
+            None => self.default,
+        };
+        self.resolve(resolver, asked)
+    }
+
+    /// The first rule that accepts name and type. A rule that names no domain does not speak
+    /// of local names: `qtype` alone shall not take the LAN's own names away from dnsmasq.
+    pub fn rule(&self, name: &str, qtype: u16) -> Option<&DnsRule> {
         let local = self.is_local(name);
-        let rule = self
-            .index
-            .iter()
-            .zip(self.rules.chunks(MAX_RULES))
-            .find_map(|(index, rules)| {
-                let accepted: Bits = index.matches(name);
-                let accepts = |(bit, rule): &(usize, &DnsRule)| {
-                    accepted.contains(*bit)
-                        && rule.qtype.accepts(|only| *only == qtype)
-                        && !(local && rule.domain.include.is_empty())
-                };
-                rules.iter().enumerate().find(accepts)
-            });
-        match rule {
-            Some((_, rule)) => self.resolve(rule.resolver, asked),
-            None if local => self.resolve(Resolver::AsIs, asked),
-            None => self.resolve(self.default, asked),
-        }
+        let chunks = self.index.iter().zip(self.rules.chunks(MAX_RULES));
+        let mut accepting = chunks.filter_map(|(index, rules)| {
+            let accepted: Bits = index.matches(name);
+            let accepts = |(bit, rule): &(usize, &DnsRule)| {
+                accepted.contains(*bit)
+                    && rule.qtype.accepts(|only| *only == qtype)
+                    && !(local && rule.domain.include.is_empty())
+            };
+            rules.iter().enumerate().find(accepts)
+        });
+        accepting.next().map(|(_, rule)| rule)
     }
 
     fn resolve(&self, resolver: Resolver, asked: Option<SocketAddr>) -> Route {
@@ -132,7 +135,9 @@ impl Router {
         }
     }
 
-    fn is_local(&self, name: &str) -> bool {
+    /// Whether a name (lower case, no final dot) is the LAN's own: in a local domain or zone,
+    /// or a single label.
+    pub fn is_local(&self, name: &str) -> bool {
         let single = !name.is_empty() && !name.contains('.');
         single
             || self

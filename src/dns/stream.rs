@@ -276,6 +276,8 @@ impl Connection {
                 return Ok(());
             }
             frames.came(count);
+            // A server that always has more must not keep the thread.
+            future::yield_now().await;
         }
     }
 

@@ -227,6 +227,8 @@ impl Connection {
             }
             frames.came(count);
             self.active.set(Instant::now());
+            // A client that always has more must not keep the thread.
+            future::yield_now().await;
         }
         self.reading.set(None);
         while !self.is_quiet() {

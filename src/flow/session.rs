@@ -131,11 +131,6 @@ impl<W> Table<W> {
         }
     }
 
-    /// Sessions in the table, those that failed a moment ago included.
-    pub fn len(&self) -> usize {
-        self.sessions.len()
-    }
-
     /// True when nothing is there to expire.
     pub fn is_empty(&self) -> bool {
         self.sessions.is_empty()

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 
 use super::abi::{self, Count, Counter};
 use super::attach::{self, Hook};
+use super::claim::Claim;
 use super::devices::{self, Device, Head, Network};
 use super::netlink::{Client, Monitor};
 use super::object::{MAX_LOCAL, Object, PROGRAM_ETHER, PROGRAM_IP};
-use super::state::{DeviceState, Journal};
+use super::state::Journal;
 use super::{addresses, links, sysctl};
 use crate::config::Attach;
 use crate::error::{Error, IoContext, Result};
@@ -53,6 +54,15 @@ impl Ports {
     pub fn with(mut self, proto: Proto, family: Family, dns: bool, port: u16) -> Self {
         self.0[kind(proto, family) + if dns { abi::PORT_DNS } else { 0 }] = port;
         self
+    }
+
+    /// Takes over the ports of a family.
+    fn add(&mut self, other: &Self, family: Family) {
+        for proto in [Proto::Tcp, Proto::Udp] {
+            for at in [kind(proto, family), kind(proto, family) + abi::PORT_DNS] {
+                self.0[at] = other.0[at];
+            }
+        }
     }
 
     fn has(&self, family: Family) -> bool {
@@ -141,6 +151,8 @@ pub struct Datapath {
     journal: Journal,
     own: BTreeSet<IpAddr>,
     stopped: bool,
+    // Last: free only when everything is undone.
+    _claim: Claim,
 }
 
 #[derive(Debug)]
@@ -166,15 +178,17 @@ impl Attached {
 impl Datapath {
     /// Cleans what a dead instance left, loads the program, fills its maps, makes the route
     /// and attaches to every device that exists. A device that does not exist yet is attached
-    /// to when it appears; none at all is an error only if it can never come.
+    /// to when it appears. An error when another instance has a datapath in this network
+    /// namespace.
     pub fn start(image: &Image, config: DatapathConfig) -> Result<Self> {
+        let claim = Claim::take()?;
         let mut client = Client::open().context(|| "open a netlink socket")?;
         // Before the first list, so that nothing that changes meanwhile is missed.
         let groups = libc::RTMGRP_LINK | libc::RTMGRP_IPV4_IFADDR | libc::RTMGRP_IPV6_IFADDR;
         let monitor = Monitor::open(groups).context(|| "listen to netlink")?;
         let mut journal = Journal::open(&config.run_dir)?;
         for error in clean(&mut client, &mut journal) {
-            log::warn!(event = "kernel.clean", error:% = error; "");
+            log::warn!(event = "kernel.clean", reason:% = error; "");
         }
         sysctl::enable_jit(Path::new(SYSCTLS), &mut journal)?;
         let object = match Object::load(image, &config) {
@@ -194,14 +208,14 @@ impl Datapath {
             journal,
             own: BTreeSet::new(),
             stopped: false,
+            _claim: claim,
         };
         datapath.refresh_addresses()?;
-        for family in [Family::V4, Family::V6] {
-            if datapath.config.ports.has(family) {
-                links::add(&mut datapath.client, family)?;
-            }
-        }
+        datapath.refresh_routes()?;
         datapath.refresh_devices()?;
+        for name in datapath.missing() {
+            log::warn!(event = "kernel.no_device", device = name; "it is attached to when it appears");
+        }
         Ok(datapath)
     }
 
@@ -211,13 +225,14 @@ impl Datapath {
     }
 
     /// Devices or addresses have changed: attaches to devices that appeared, learns the
-    /// router's own addresses.
+    /// router's own addresses, sees to the routes. Does all it can, and returns the first error.
     pub fn on_readable(&mut self) -> Result<()> {
-        if self.monitor.drain().context(|| "listen to netlink")? {
-            self.refresh_addresses()?;
-            self.refresh_devices()?;
+        if !self.monitor.drain().context(|| "listen to netlink")? {
+            return Ok(());
         }
-        Ok(())
+        let addresses = self.refresh_addresses();
+        let routes = self.refresh_routes();
+        addresses.and(routes).and(self.refresh_devices())
     }
 
     /// What the kernel decided about a flow, if it still knows.
@@ -267,6 +282,14 @@ impl Datapath {
         self.attached.iter().map(Attached::public)
     }
 
+    /// Interfaces of the configuration that have no device with our program.
+    pub fn missing(&self) -> impl Iterator<Item = &str> {
+        let interfaces = (0..).zip(&self.config.interfaces);
+        interfaces
+            .filter(|(index, _)| self.attached.iter().all(|it| it.interface != *index))
+            .map(|(_, name)| name.as_str())
+    }
+
     /// Detaches and undoes everything; what could not be undone comes back.
     pub fn stop(mut self) -> Vec<Error> {
         self.undo()
@@ -297,6 +320,24 @@ impl Datapath {
         Ok(())
     }
 
+    /// IPv6 may be switched off, and on, at any time. Without a route our listeners could not
+    /// be reached, so the program is not told of them and the packets pass.
+    fn refresh_routes(&mut self) -> Result<()> {
+        let mut reachable = Ports::default();
+        let mut first = Ok(());
+        for family in [Family::V4, Family::V6] {
+            if !self.config.ports.has(family) {
+                continue;
+            }
+            match links::ensure(&mut self.client, family) {
+                Ok(true) => reachable.add(&self.config.ports, family),
+                Ok(false) => {}
+                Err(error) => first = first.and(Err(error)),
+            }
+        }
+        first.and(self.object.set_ports(reachable.0))
+    }
+
     fn refresh_devices(&mut self) -> Result<()> {
         let existing = devices::list(&mut self.client).context(|| "list devices")?;
         let lives = |attached: &Attached| {
@@ -312,6 +353,7 @@ impl Datapath {
                 .devices
                 .retain(|it| it.index != device.index);
         }
+        let mut first = Ok(());
         let interfaces = self.config.interfaces.clone();
         for (interface, name) in (0..).zip(&interfaces) {
             for name in devices::names(name, &existing, &self.config.networks) {
@@ -324,11 +366,12 @@ impl Datapath {
                     .iter()
                     .all(|it| it.device.index != device.index)
                 {
-                    self.attach(device.clone(), interface)?;
+                    // One device that refuses us must not keep us from the others.
+                    first = first.and(self.attach(device.clone(), interface));
                 }
             }
         }
-        Ok(())
+        first
     }
 
     fn attach(&mut self, device: Device, interface: u16) -> Result<()> {
@@ -348,12 +391,7 @@ impl Datapath {
         self.object.set_interface(device.index, Some(interface))?;
         let program = self.object.program(program)?;
         let journal = &mut self.journal;
-        let mut entry = DeviceState {
-            name: device.name.clone(),
-            index: device.index,
-            made_qdisc: false,
-        };
-        journal.state.devices.push(entry.clone());
+        journal.state.device(&device.name, device.index);
         journal.save()?;
         let hook = attach::attach(
             &mut self.client,
@@ -361,9 +399,7 @@ impl Datapath {
             (&device.name, device.index),
             self.config.attach,
             || {
-                journal.state.devices.pop();
-                entry.made_qdisc = true;
-                journal.state.devices.push(entry);
+                journal.state.device(&device.name, device.index).made_qdisc = true;
                 journal.save()
             },
         )?;
@@ -382,6 +418,19 @@ impl Datapath {
 impl Drop for Datapath {
     fn drop(&mut self) {
         self.undo();
+    }
+}
+
+/// Undoes what a dead instance left, for a process that makes no datapath of its own. Nothing
+/// happens while another instance has one in this network namespace.
+pub fn clean_dead(run_dir: &Path) -> Vec<Error> {
+    let Ok(_claim) = Claim::take() else {
+        return Vec::new();
+    };
+    let opened = Client::open().context(|| "open a netlink socket");
+    match opened.and_then(|client| Ok((client, Journal::open(run_dir)?))) {
+        Ok((mut client, mut journal)) => clean(&mut client, &mut journal),
+        Err(error) => vec![error],
     }
 }
 

@@ -36,22 +36,22 @@ const ABSENT: [i32; 5] = [
     libc::ENODEV,
 ];
 
-/// Adds rule and route of an IP version; what a dead instance left is replaced.
-pub fn add(client: &mut Client, family: Family) -> Result<()> {
-    let create = libc::NLM_F_CREATE;
+/// What the kernel says where IPv6 is switched off by sysctl, or not built in.
+const NO_IPV6: [i32; 3] = [libc::EACCES, libc::EAFNOSUPPORT, libc::EOPNOTSUPP];
+
+/// Makes sure that rule and route of an IP version are there. False: the router has no such
+/// IP version now.
+pub fn ensure(client: &mut Client, family: Family) -> Result<bool> {
+    let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+    match client.ask(route(libc::RTM_NEWROUTE, flags, family)) {
+        Err(error) if is_one_of(&error, &NO_IPV6) && family == Family::V6 => return Ok(false),
+        Err(error) if is_one_of(&error, &[libc::EEXIST]) => {}
+        other => other.context(|| format!("route of table {TABLE}, is lo up?"))?,
+    }
     client
-        .ask(route(
-            libc::RTM_NEWROUTE,
-            create | libc::NLM_F_REPLACE,
-            family,
-        ))
-        .context(|| format!("route of table {TABLE}, is lo up?"))?;
-    client
-        .ask_unless(
-            rule(libc::RTM_NEWRULE, create | libc::NLM_F_EXCL, family),
-            &[libc::EEXIST],
-        )
-        .context(|| format!("policy rule {TABLE}"))
+        .ask_unless(rule(libc::RTM_NEWRULE, flags, family), &[libc::EEXIST])
+        .context(|| format!("policy rule {TABLE}"))?;
+    Ok(true)
 }
 
 /// Removes rule and route of both IP versions, however many there are.
@@ -71,12 +71,16 @@ fn until_absent(mut remove: impl FnMut() -> io::Result<()>) -> io::Result<()> {
     loop {
         match remove() {
             Ok(()) => {}
-            Err(error) if error.raw_os_error().is_some_and(|it| ABSENT.contains(&it)) => {
-                return Ok(());
-            }
+            Err(error) if is_one_of(&error, &ABSENT) => return Ok(()),
             Err(error) => return Err(error),
         }
     }
+}
+
+fn is_one_of(error: &io::Error, codes: &[i32]) -> bool {
+    error
+        .raw_os_error()
+        .is_some_and(|code| codes.contains(&code))
 }
 
 /// A request about our rule: `struct fib_rule_hdr` and attributes.

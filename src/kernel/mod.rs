@@ -3,13 +3,14 @@
 //!
 //! [`object`] loads the program and fills its maps ([`abi`] is their layout), [`attach`] hangs
 //! it on devices ([`devices`] finds them), [`links`] makes the route, [`addresses`] tells it
-//! which packets are for the router itself. [`state`] is the journal of what a dead process
+//! which packets are for the router itself. [`claim`] keeps a second instance out, [`state`] is the journal of what a dead process
 //! leaves behind. Whatever happens here, a packet passes when the daemon is gone: the program
 //! looks for our sockets every time it would do more than let one pass.
 
 pub mod abi;
 mod addresses;
 mod attach;
+mod claim;
 mod datapath;
 pub mod devices;
 mod links;
@@ -20,6 +21,7 @@ mod sysctl;
 
 pub use datapath::{
     AttachedDevice, Counters, Datapath, DatapathConfig, FlowEntry, FlowKey, HookKind, Ports,
+    clean_dead,
 };
 pub use object::{Object, PROGRAM_ETHER, PROGRAM_IP};
 

@@ -57,7 +57,7 @@ impl Object {
             .map_max_entries("interfaces", MAX_DEVICES)
             .map_max_entries("flows", config.max_flows.max(1))
             .load(OBJECT)
-            .map_err(|error| fail("load", &error))?;
+            .map_err(|error| explain(&error))?;
         let mut object = Self {
             ebpf,
             settings: settings(image, config),
@@ -208,6 +208,15 @@ impl Object {
             .collect()
     }
 
+    /// Tells the ports of our listeners; 0: none, such packets pass.
+    pub fn set_ports(&mut self, ports: [u16; 8]) -> Result<()> {
+        if self.settings.port == ports {
+            return Ok(());
+        }
+        self.settings.port = ports;
+        self.set_settings()
+    }
+
     /// Makes UDP flows unused for two advances be decided anew.
     pub fn advance_epoch(&mut self) -> Result<()> {
         self.settings.epoch = self.settings.epoch.wrapping_add(1);
@@ -312,6 +321,25 @@ fn allow_locked_memory() {
     unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
 }
 
+const NOT_ALLOWED: &str = "not allowed; run as root, or with CAP_BPF and CAP_NET_ADMIN";
+
+/// Newer kernels refuse only when the first map is created.
+fn explain(error: &(dyn std::error::Error + 'static)) -> crate::Error {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<io::Error>()
+            && io.kind() == io::ErrorKind::PermissionDenied
+        {
+            return crate::Error::Bpf {
+                what: "load".into(),
+                reason: NOT_ALLOWED.into(),
+            };
+        }
+        cause = error.source();
+    }
+    fail("load", error)
+}
+
 /// Says plainly what a kernel without BPF, or a user without rights, will not do.
 fn probe() -> Result<()> {
     const NO_SUCH_COMMAND: libc::c_int = -1;
@@ -319,7 +347,7 @@ fn probe() -> Result<()> {
     unsafe { libc::syscall(libc::SYS_bpf, NO_SUCH_COMMAND, 0usize, 0usize) };
     let reason = match io::Error::last_os_error().raw_os_error() {
         Some(libc::ENOSYS) => "the kernel was built without BPF_SYSCALL; use one that has it",
-        Some(libc::EPERM) => "not allowed; run as root, or with CAP_BPF and CAP_NET_ADMIN",
+        Some(libc::EPERM) => NOT_ALLOWED,
         _ => return Ok(()),
     };
     Err(crate::Error::Bpf {

@@ -52,6 +52,22 @@ pub struct SysctlState {
     pub set: String,
 }
 
+impl State {
+    /// The entry of a device, made if need be: one per device, however often it is tried.
+    pub fn device(&mut self, name: &str, index: u32) -> &mut DeviceState {
+        let found = self.devices.iter().position(|it| it.index == index);
+        let at = found.unwrap_or(self.devices.len());
+        if found.is_none() {
+            self.devices.push(DeviceState {
+                name: name.into(),
+                index,
+                made_qdisc: false,
+            });
+        }
+        &mut self.devices[at]
+    }
+}
+
 impl Journal {
     /// Opens the journal of a run folder, which is made if need be. A file that is missing,
     /// or that no version of ours wrote, says that there is nothing to undo.
@@ -72,9 +88,12 @@ impl Journal {
             .map_err(io::Error::from)
             .context(|| "write the state")?;
         let new = self.path.with_extension("new");
-        fs::write(&new, bytes)
-            .and_then(|()| fs::rename(&new, &self.path))
-            .context(|| format!("write {}", self.path.display()))
+        let written = fs::write(&new, bytes).and_then(|()| fs::rename(&new, &self.path));
+        if written.is_err() {
+            // On a full file system the half of it is left.
+            let _ = fs::remove_file(&new);
+        }
+        written.context(|| format!("write {}", self.path.display()))
     }
 
     /// Removes the file: nothing is left to undo.

@@ -45,11 +45,6 @@ impl PipePool {
         })
     }
 
-    /// Pipes that wait to be used.
-    pub fn spare(&self) -> usize {
-        self.spare.borrow().len()
-    }
-
     fn put(&self, ends: Ends) {
         let mut spare = self.spare.borrow_mut();
         if spare.len() < SPARE {

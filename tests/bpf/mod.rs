@@ -6,9 +6,13 @@
     reason = "a test fails by panicking"
 )]
 
+pub mod model;
 pub mod netns;
 pub mod packet;
+pub mod pair;
 pub mod peers;
+pub mod reduce;
+pub mod runner;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -8,4 +8,6 @@ mod outbound;
 mod router;
 mod servers;
 mod tcp;
+mod tcp_bounds;
+mod tcp_scene;
 mod udp;

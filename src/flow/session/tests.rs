@@ -267,9 +267,9 @@ impl Both {
             .count();
         assert_eq!(workers, active, "as many workers as sessions");
         assert_eq!(self.table.active(), active);
-        assert_eq!(self.table.len(), self.model.len());
-        assert!(self.table.len() <= LIMITS.sessions);
-        assert_eq!(self.table.order.len(), self.table.len());
+        assert_eq!(self.table.sessions.len(), self.model.len());
+        assert!(self.table.sessions.len() <= LIMITS.sessions);
+        assert_eq!(self.table.order.len(), self.table.sessions.len());
         assert_eq!(self.table.queued_bytes, self.waiting());
         assert_eq!(self.table.counts(), self.counts);
     }

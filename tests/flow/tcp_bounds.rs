@@ -1,0 +1,178 @@
+//! Relayed TCP at its bounds: idle, too many, refused, no descriptors left.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, SockRef, Type};
+
+use crate::home::ip;
+use crate::servers::{Step, WAIT, scripted};
+use crate::tcp_scene::{Scene, is_reset};
+
+#[test]
+fn an_idle_connection_ends_and_a_busy_one_stays() {
+    let scene = Scene::with(&[], |config| config.main.tcp_idle = 2);
+    let accepted = scene.accept();
+    let (mut idle, idle_server) = scene.pair(&accepted, "203.0.113.0");
+    let (mut busy, mut busy_server) = scene.pair(&accepted, "203.0.113.0");
+    let start = Instant::now();
+    for _ in 0..10 {
+        std::thread::sleep(Duration::from_millis(500));
+        busy_server.write_all(b"x").unwrap();
+        busy.read_exact(&mut [0; 1]).unwrap();
+    }
+    assert_eq!(idle.read(&mut [0; 1]).unwrap(), 0);
+    assert!(start.elapsed() < Duration::from_secs(6));
+    drop(idle_server);
+    let stats = scene.router.stats();
+    assert_eq!(
+        (stats.tcp.active, stats.tcp.idle, stats.tcp.broken),
+        (1, 1, 0)
+    );
+}
+
+#[test]
+fn connections_over_the_bound_are_reset_and_counted() {
+    let scene = Scene::with(&[], |config| config.main.max_tcp_connections = 16);
+    let accepted = scene.accept();
+    let mut held: Vec<_> = (0..16)
+        .map(|_| scene.pair(&accepted, "203.0.113.0"))
+        .collect();
+    for _ in 0..20 {
+        assert!(scene.refuses("203.0.113.0"));
+    }
+    let stats = scene.router.stats().tcp;
+    assert_eq!(
+        (stats.active, stats.opened, stats.refused_full),
+        (16, 16, 20)
+    );
+    held.truncate(15);
+    scene
+        .router
+        .wait("one ended", |stats| stats.tcp.active == 15);
+    held.push(scene.pair(&accepted, "203.0.113.0"));
+}
+
+#[test]
+fn what_may_not_or_cannot_be_reached_is_reset() {
+    let scene = Scene::new(&["socks5://10.78.0.2:1082", "socks5://10.78.0.2:1083"]);
+    let refuses = vec![
+        Step::Read(3),
+        Step::Write(vec![5, 0]),
+        Step::Read(10),
+        Step::Write(vec![5, 2, 0, 1, 0, 0, 0, 0, 0, 0]),
+    ];
+    let addr = "10.78.0.2:1083".parse().unwrap();
+    scripted(&scene.home.internet, addr, refuses);
+    // Blocked; nobody listens; no proxy there; a proxy that refuses; no such node.
+    for host in [
+        "203.0.113.1",
+        "203.0.113.0",
+        "203.0.113.2",
+        "203.0.113.3",
+        "203.0.113.15",
+    ] {
+        assert!(scene.refuses(host), "{host}");
+    }
+    // Somebody on the router talks to the listener itself.
+    let own = SocketAddr::new(ip("127.0.0.16"), scene.router.tcp4);
+    let result = scene.home.router.run(move || TcpStream::connect(own));
+    assert!(result.map_or(true, |stream| is_reset(&stream)));
+    let stats = scene
+        .router
+        .wait("ended", |stats| stats.tcp.active == 0)
+        .tcp;
+    assert_eq!((stats.refused_blocked, stats.dial_failed), (2, 3));
+}
+
+#[test]
+fn two_thousand_connections_one_after_another_leave_nothing() {
+    let scene = Scene::new(&[]);
+    scene.serve(|mut stream| {
+        let mut byte = [0];
+        if stream.read_exact(&mut byte).is_ok() {
+            let _ = stream.write_all(&byte);
+        }
+    });
+    let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let addr = scene.addr("203.0.113.0");
+    let rounds = |count| {
+        scene.home.client.run(move || {
+            for i in 0..count {
+                let mut stream = TcpStream::connect(addr).unwrap();
+                // No TIME_WAIT here, or the ports run out.
+                SockRef::from(&stream)
+                    .set_linger(Some(Duration::ZERO))
+                    .unwrap();
+                stream.write_all(&[i as u8]).unwrap();
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                assert_eq!(byte, [i as u8]);
+            }
+        });
+        scene.router.wait("ended", |stats| stats.tcp.active == 0);
+    };
+    rounds(100);
+    let before = descriptors();
+    rounds(2000);
+    // Other tests of this process come and go.
+    assert!(descriptors() < before + 1000);
+}
+
+/// The limit of descriptors is the process's, so this runs in one of its own.
+#[test]
+fn accepting_survives_a_shortage_of_descriptors() {
+    const ALONE: &str = "DAE_FLOW_ALONE";
+    if std::env::var_os(ALONE).is_none() {
+        let name = "tcp_bounds::accepting_survives_a_shortage_of_descriptors";
+        let status = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name])
+            .env(ALONE, "1")
+            .status()
+            .unwrap();
+        assert!(status.success());
+        return;
+    }
+    let scene = Scene::new(&[]);
+    scene.serve(|mut stream| {
+        let _ = std::io::copy(&mut stream.try_clone().unwrap(), &mut stream);
+    });
+    let echo = |mut stream: &TcpStream| {
+        stream.write_all(b"x").unwrap();
+        stream.read_exact(&mut [0; 1]).unwrap();
+    };
+    let before = scene.connect("203.0.113.0");
+    echo(&before);
+    let open = || socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let socket = scene.home.client.run(open);
+    let old = limit_descriptors(3);
+    socket.connect(&scene.addr("203.0.113.0").into()).unwrap();
+    let start = Instant::now();
+    let stats = scene
+        .router
+        .wait("no descriptors", |stats| stats.tcp.accept_failed >= 5);
+    let pauses = start.elapsed().as_millis() as u64 / 200;
+    assert!(stats.tcp.accept_failed <= pauses + 2, "it does not spin");
+    echo(&before);
+    limit_descriptors(old);
+    let waited = TcpStream::from(socket);
+    waited.set_read_timeout(Some(WAIT)).unwrap();
+    echo(&waited);
+}
+
+/// Sets the soft limit and returns the old one.
+fn limit_descriptors(soft: u64) -> u64 {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the pointers are to a local of the right type.
+    unsafe {
+        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit), 0);
+        let old = std::mem::replace(&mut limit.rlim_cur, soft);
+        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &limit), 0);
+        old
+    }
+}
