@@ -585,7 +585,11 @@ fn whoever_was_asked_seems_to_answer() {
         assert_eq!(answer.contains(" refused "), name == "nas2.lan", "{answer}");
     }
     let asis = &server.stats().upstreams[1];
-    assert_eq!((asis.sent_udp, asis.sent_tcp), (4, 1), "nobody was asked for nas2.lan");
+    assert_eq!(
+        (asis.sent_udp, asis.sent_tcp),
+        (4, 1),
+        "nobody was asked for nas2.lan"
+    );
     let learnt = server.learnt.lock().unwrap();
     let names: Vec<_> = learnt.iter().map(|(name, ..)| name.as_str()).collect();
     assert_eq!(names, ["www.example", "nas.lan", "printer", "drop-udp.lan"]);
