@@ -24,9 +24,10 @@ use bpf::pair::{self, Bench, Case, OWN};
 use bpf::peers::Listeners;
 use bpf::reduce::reduce;
 use common::INTERFACES;
-use dae::rules::Family;
+use dae::rules::{Family, Flow, MAX_RULES, Proto, Rule};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::sample::Index;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
@@ -42,11 +43,42 @@ const PACKETS: usize = 800;
 /// Programs loaded to make a failing case small.
 const ATTEMPTS: usize = 300;
 
+/// A rule that never matches: in front of others it moves them to the vectors' later words.
+fn never() -> Rule {
+    let mut rule = Rule::default();
+    rule.proto.include = vec![Proto::Tcp];
+    rule.proto.exclude = vec![Proto::Tcp];
+    rule
+}
+
 fn case() -> impl Strategy<Value = Case> {
     let rules = prop_oneof![
         common::scenario(0..=8, PACKETS),
         common::scenario(0..=256, PACKETS)
     ];
+    let padding = prop_oneof![Just(0), 50..256usize];
+    let rules = (rules, padding).prop_map(|(mut scenario, padding)| {
+        let padding = padding.min(MAX_RULES - scenario.rules.len());
+        scenario.rules.splice(..0, vec![never(); padding]);
+        scenario
+    });
+    // Half of the packets are of a flow seen before, but for what the cache does not look at.
+    let repeats = vec(proptest::option::of(any::<Index>()), PACKETS);
+    let rules = (rules, repeats).prop_map(|(mut scenario, repeats)| {
+        for (at, repeat) in repeats.iter().enumerate().take(scenario.flows.len()) {
+            if let Some(before) = repeat {
+                let before = scenario.flows[before.index(at + 1)].clone();
+                let flow = &mut scenario.flows[at];
+                *flow = Flow {
+                    dscp: flow.dscp,
+                    src_mac: flow.src_mac,
+                    interface: flow.interface,
+                    ..before
+                };
+            }
+        }
+        scenario
+    });
     let link = prop_oneof![3 => Just(Link::Ether), 1 => Just(Link::Ip)];
     let alive = prop_oneof![
         6 => Just(vec![Family::V4, Family::V6]),
@@ -55,7 +87,7 @@ fn case() -> impl Strategy<Value = Case> {
     ];
     let dns = prop_oneof![3 => Just(true), 1 => Just(false)];
     let shapes = vec(packet::shape(), PACKETS);
-    let local = vec(any::<proptest::sample::Index>(), 0..3);
+    let local = vec(any::<Index>(), 0..3);
     (rules, shapes, link, dns, alive, local).prop_map(
         |(scenario, shapes, link, dns, alive, local)| Case {
             local: local.iter().map(|at| at.get(&scenario.flows).dst).collect(),

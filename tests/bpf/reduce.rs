@@ -5,6 +5,9 @@ use dae::rules::{Rule, Selector};
 use super::packet::{Address, Destination, Fragment, Shape, Spoil};
 use super::pair::Case;
 
+/// Tries a change; keeps it, and says so, when the case still fails.
+type Try<'a> = dyn FnMut(&mut Case, &dyn Fn(&mut Case)) -> bool + 'a;
+
 /// The smallest case found with at most so many attempts, each of which loads a program.
 pub fn reduce(mut case: Case, attempts: usize, fails: impl Fn(&Case) -> bool) -> Case {
     let mut left = attempts;
@@ -62,7 +65,7 @@ pub fn reduce(mut case: Case, attempts: usize, fails: impl Fn(&Case) -> bool) ->
 /// Leaves out runs of elements, long ones first.
 fn drop_parts(
     case: &mut Case,
-    try_it: &mut dyn FnMut(&mut Case, &dyn Fn(&mut Case)) -> bool,
+    try_it: &mut Try<'_>,
     count: impl Fn(&Case) -> usize,
     drain: impl Fn(&mut Case, usize, usize),
 ) {

@@ -16,6 +16,7 @@
 //! fates (DNS, fragments, local addresses) are not the business of rules.
 
 #![allow(clippy::expect_used, reason = "a test that cannot go on should panic")]
+#![allow(dead_code, reason = "each test uses a part")]
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
