@@ -54,6 +54,11 @@ static __always_inline void narrow(struct dae_vector *left, __u32 index)
 	left->word[3] &= vector->word[3];
 }
 
+static __always_inline int asked(const struct dae_settings *s, enum dae_table table)
+{
+	return s->asked & (1u << table);
+}
+
 static __always_inline __u32 vector_of(void *map, const void *key, __u32 miss)
 {
 	const __u32 *index = bpf_map_lookup_elem(map, key);
@@ -61,12 +66,12 @@ static __always_inline __u32 vector_of(void *map, const void *key, __u32 miss)
 	return index ? *index : miss;
 }
 
-static __always_inline __u32 port_vector(void *map, __be16 port)
+static __always_inline __u32 port_vector(void *map, __be16 port, __u32 miss)
 {
 	__u32 number = bswap16(port), group = number / 4;
 	const struct dae_ports *ports = bpf_map_lookup_elem(map, &group);
 
-	return ports ? ports->vector[number % 4] : DAE_VECTOR_ALL;
+	return ports ? ports->vector[number % 4] : miss;
 }
 
 static __always_inline __u32 src_vector(const struct packet *p, __u32 miss)
@@ -100,22 +105,42 @@ static __always_inline __u32 kind_of(const struct packet *p)
 	return (p->key.proto == IPPROTO_UDP ? DAE_KIND_UDP : 0) | (p->v6 ? DAE_KIND_V6 : 0);
 }
 
-/* Number of the rule that decides, DAE_RULES for the default. */
+/* Number of the rule that decides, DAE_RULES for the default. `names`: the vector of the
+ * destination's names. */
 static __always_inline __u32 classify(struct __sk_buff *skb, const struct packet *p, const struct dae_settings *s,
-				      int eth)
+				      __u32 names, int eth)
 {
 	struct dae_vector left = { { ~0ull, ~0ull, ~0ull, ~0ull } };
 	__u32 ifindex = skb->ifindex;
+	__u32 index;
 
 	narrow(&left, s->kind[kind_of(p)]);
 	narrow(&left, s->dscp[p->dscp % DAE_DSCPS]);
-	narrow(&left, port_vector(&src_ports, p->key.src_port));
-	narrow(&left, port_vector(&dst_ports, p->key.dst_port));
-	narrow(&left, src_vector(p, s->miss[DAE_MISS_SRC]));
-	narrow(&left, dst_vector(p, s->miss[DAE_MISS_DST]));
-	narrow(&left, vector_of(&names, &p->key.dst, s->miss[DAE_MISS_NAME]));
-	narrow(&left, eth ? vector_of(&macs, &p->mac, s->miss[DAE_MISS_MAC]) : s->miss[DAE_MISS_MAC]);
-	narrow(&left, vector_of(&interfaces, &ifindex, s->miss[DAE_MISS_INTERFACE]));
+	narrow(&left, names);
+	index = s->miss[DAE_TABLE_SRC_PORT];
+	if (asked(s, DAE_TABLE_SRC_PORT))
+		index = port_vector(&src_ports, p->key.src_port, index);
+	narrow(&left, index);
+	index = s->miss[DAE_TABLE_DST_PORT];
+	if (asked(s, DAE_TABLE_DST_PORT))
+		index = port_vector(&dst_ports, p->key.dst_port, index);
+	narrow(&left, index);
+	index = s->miss[DAE_TABLE_SRC];
+	if (asked(s, DAE_TABLE_SRC))
+		index = src_vector(p, index);
+	narrow(&left, index);
+	index = s->miss[DAE_TABLE_DST];
+	if (asked(s, DAE_TABLE_DST))
+		index = dst_vector(p, index);
+	narrow(&left, index);
+	index = s->miss[DAE_TABLE_MAC];
+	if (eth && asked(s, DAE_TABLE_MAC))
+		index = vector_of(&macs, &p->mac, index);
+	narrow(&left, index);
+	index = s->miss[DAE_TABLE_INTERFACE];
+	if (asked(s, DAE_TABLE_INTERFACE))
+		index = vector_of(&interfaces, &ifindex, index);
+	narrow(&left, index);
 
 	if (left.word[0])
 		return lowest_bit(left.word[0]);

@@ -139,6 +139,8 @@ static __always_inline int decide(struct __sk_buff *skb, const struct packet *p,
 {
 	const struct dae_verdict *verdict;
 	struct dae_flow *flow = 0;
+	const __u32 *host;
+	__u32 names;
 
 	if (p->key.dst_port == bswap16(DNS_PORT) && s->dns) {
 		d->action = DAE_PROXY;
@@ -156,7 +158,9 @@ static __always_inline int decide(struct __sk_buff *skb, const struct packet *p,
 			flow->epoch = s->epoch;
 		return 1;
 	}
-	if (bpf_map_lookup_elem(&local, &p->key.dst)) {
+	host = bpf_map_lookup_elem(&hosts, &p->key.dst);
+	names = host ? *host : DAE_HOST_NAMELESS;
+	if (names & DAE_HOST_OWN) {
 		d->counter = DAE_COUNT_LOCAL;
 		return 0;
 	}
@@ -165,7 +169,9 @@ static __always_inline int decide(struct __sk_buff *skb, const struct packet *p,
 		d->counter = DAE_COUNT_RESUMED;
 		return 1;
 	}
-	d->counter = classify(skb, p, s, eth);
+	if (names == DAE_HOST_NAMELESS)
+		names = s->miss[DAE_TABLE_NAME];
+	d->counter = classify(skb, p, s, names, eth);
 	verdict = bpf_map_lookup_elem(&verdicts, &d->counter);
 	if (!verdict)
 		return 0;

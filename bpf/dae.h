@@ -16,15 +16,23 @@
 /* Index of the vector that says "no rule rejects this value": skipped, never looked up. */
 #define DAE_VECTOR_ALL 0
 
-/* Tables whose value is an index into `vectors`, and that may not hold a key. */
-enum dae_miss {
-	DAE_MISS_SRC,
-	DAE_MISS_DST,
-	DAE_MISS_NAME,
-	DAE_MISS_MAC,
-	DAE_MISS_INTERFACE,
-	DAE_MISSES = 8,
+/* Dimensions with a table of their own, whose values are indices into `vectors`. */
+enum dae_table {
+	DAE_TABLE_SRC,
+	DAE_TABLE_DST,
+	DAE_TABLE_NAME,
+	DAE_TABLE_MAC,
+	DAE_TABLE_INTERFACE,
+	DAE_TABLE_SRC_PORT,
+	DAE_TABLE_DST_PORT,
+	DAE_TABLES = 8,
 };
+
+/* Values of `hosts`: an index into `vectors`, or that no name is known; and whether the
+ * address is the router's own. */
+#define DAE_HOST_VECTOR 0xffff
+#define DAE_HOST_NAMELESS 0xffff
+#define DAE_HOST_OWN 0x10000
 
 /* Protocol and IP version, one dimension: index DAE_KIND_UDP | DAE_KIND_V6. */
 #define DAE_KIND_UDP 1
@@ -105,8 +113,10 @@ struct dae_settings {
 	__u32 dns;          /* 1: port 53 is ours, 0: it is a flow like any other */
 	/* Loopback ports of our listeners, host order, index DAE_PORT_*; 0: none. */
 	__u16 port[8];
-	/* Vectors of the small dimensions, here because this entry is at hand anyway. */
-	__u16 miss[DAE_MISSES];
+	/* Vectors of the small dimensions, here because this entry is at hand anyway. The
+	 * vector of what a table does not hold, and bit by bit whether it is worth asking. */
+	__u32 asked;
+	__u16 miss[DAE_TABLES];
 	__u16 kind[DAE_KINDS];
 	__u16 dscp[DAE_DSCPS];
 };

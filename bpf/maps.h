@@ -32,14 +32,14 @@ struct {
 	__type(value, __u32);
 } src6 SEC(".maps"), dst6 SEC(".maps");
 
-/* Addresses learnt from DNS answers; addresses of the router itself (value unused). */
+/* Addresses of which something is known: their names, or that they are the router's. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 16384); /* set at load */
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct dae_addr);
 	__type(value, __u32);
-} names SEC(".maps"), local SEC(".maps");
+} hosts SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

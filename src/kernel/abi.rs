@@ -8,16 +8,24 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub const RULES: u32 = crate::rules::MAX_RULES as u32;
 /// `DAE_VECTORS`.
 pub const VECTORS: u32 = crate::rules::image::MAX_VECTORS as u32;
-/// `DAE_MISS_SRC`.
-pub const MISS_SRC: usize = 0;
-/// `DAE_MISS_DST`.
-pub const MISS_DST: usize = 1;
-/// `DAE_MISS_NAME`.
-pub const MISS_NAME: usize = 2;
-/// `DAE_MISS_MAC`.
-pub const MISS_MAC: usize = 3;
-/// `DAE_MISS_INTERFACE`.
-pub const MISS_INTERFACE: usize = 4;
+/// `DAE_TABLE_SRC`.
+pub const TABLE_SRC: usize = 0;
+/// `DAE_TABLE_DST`.
+pub const TABLE_DST: usize = 1;
+/// `DAE_TABLE_NAME`.
+pub const TABLE_NAME: usize = 2;
+/// `DAE_TABLE_MAC`.
+pub const TABLE_MAC: usize = 3;
+/// `DAE_TABLE_INTERFACE`.
+pub const TABLE_INTERFACE: usize = 4;
+/// `DAE_TABLE_SRC_PORT`.
+pub const TABLE_SRC_PORT: usize = 5;
+/// `DAE_TABLE_DST_PORT`.
+pub const TABLE_DST_PORT: usize = 6;
+/// `DAE_HOST_NAMELESS`.
+pub const HOST_NAMELESS: u16 = 0xffff;
+/// `DAE_HOST_OWN`.
+pub const HOST_OWN: u32 = 0x1_0000;
 /// `DAE_PORT_DNS`, on top of [`crate::rules::image::kind`].
 pub const PORT_DNS: usize = 4;
 /// `DAE_DIRECT`.
@@ -178,7 +186,9 @@ pub struct Settings {
     pub dns: u32,
     /// Host order; 0: none.
     pub port: [u16; 8],
-    /// By [`MISS_SRC`] and its kin.
+    /// Bit by [`TABLE_SRC`] and its kin.
+    pub asked: u32,
+    /// By [`TABLE_SRC`] and its kin.
     pub miss: [u16; 8],
     /// By [`crate::rules::image::kind`].
     pub kind: [u16; 4],
@@ -234,11 +244,12 @@ const _: () = {
     assert!(offset_of!(FlowValue, counter) == 8);
     assert!(offset_of!(FlowValue, outbound) == 10);
     assert!(offset_of!(FlowValue, action) == 12);
-    assert!(size_of::<Settings>() == 184);
+    assert!(size_of::<Settings>() == 188);
     assert!(offset_of!(Settings, dns) == 12);
     assert!(offset_of!(Settings, port) == 16);
-    assert!(offset_of!(Settings, miss) == 32);
-    assert!(offset_of!(Settings, kind) == 48);
-    assert!(offset_of!(Settings, dscp) == 56);
+    assert!(offset_of!(Settings, asked) == 32);
+    assert!(offset_of!(Settings, miss) == 36);
+    assert!(offset_of!(Settings, kind) == 52);
+    assert!(offset_of!(Settings, dscp) == 60);
     assert!(size_of::<Counter>() == 16);
 };

@@ -10,7 +10,7 @@ use super::attach::{self, Hook};
 use super::claim::Claim;
 use super::devices::{self, Device, Head, Network};
 use super::netlink::{Client, Monitor};
-use super::object::{MAX_LOCAL, Object, PROGRAM_ETHER, PROGRAM_IP};
+use super::object::{MAX_OWN, Object, PROGRAM_ETHER, PROGRAM_IP};
 use super::state::Journal;
 use super::{addresses, links, sysctl};
 use crate::config::Attach;
@@ -306,15 +306,15 @@ impl Datapath {
 
     fn refresh_addresses(&mut self) -> Result<()> {
         let mut own = addresses::own(&mut self.client).context(|| "list addresses")?;
-        if own.len() > MAX_LOCAL as usize {
-            log::warn!(event = "kernel.addresses_full", count = own.len(), bound = MAX_LOCAL; "");
-            own = own.into_iter().take(MAX_LOCAL as usize).collect();
+        if own.len() > MAX_OWN as usize {
+            log::warn!(event = "kernel.addresses_full", count = own.len(), bound = MAX_OWN; "");
+            own = own.into_iter().take(MAX_OWN as usize).collect();
         }
         for gone in self.own.difference(&own) {
-            self.object.set_local(*gone, false)?;
+            self.object.set_own(*gone, false)?;
         }
         for new in own.difference(&self.own) {
-            self.object.set_local(*new, true)?;
+            self.object.set_own(*new, true)?;
         }
         self.own = own;
         Ok(())

@@ -1,7 +1,7 @@
 //! The one doorway to the kernel: the BPF program on the LAN devices, the policy route that
 //! delivers what it hands to us, and everything that must be undone afterwards. I/O.
 //!
-//! [`object`] loads the program and fills its maps ([`abi`] is their layout), [`attach`] hangs
+//! [`object`] loads the program, [`fill`] fills its maps ([`abi`] is their layout), [`attach`] hangs
 //! it on devices ([`devices`] finds them), [`links`] makes the route, [`addresses`] tells it
 //! which packets are for the router itself. [`claim`] keeps a second instance out, [`state`] is the journal of what a dead process
 //! leaves behind. Whatever happens here, a packet passes when the daemon is gone: the program
@@ -13,6 +13,7 @@ mod attach;
 mod claim;
 mod datapath;
 pub mod devices;
+mod fill;
 mod links;
 mod netlink;
 mod object;

@@ -3,17 +3,15 @@
 use std::io;
 use std::net::IpAddr;
 
-use aya::maps::lpm_trie::Key;
 use aya::maps::{Array, HashMap, LpmTrie, MapData, MapError, PerCpuArray};
 use aya::programs::SchedClassifier;
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 
 use super::abi::{self, Addr, Counter, Settings};
-use super::{DatapathConfig, fail};
+use super::{DatapathConfig, fail, fill};
 use crate::error::Result;
-use crate::net::{DELIVER_MARK, OWN_MARK};
-use crate::rules::image::{AddressTable, Image, PortTable};
-use crate::rules::{Action, Bits, Verdict};
+use crate::rules::Bits;
+use crate::rules::image::Image;
 
 /// The compiled object, see build.rs.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/dae.o"));
@@ -25,7 +23,7 @@ pub const PROGRAM_ETHER: &str = "dae_eth";
 pub const PROGRAM_IP: &str = "dae_ip";
 
 /// Bound of the router's own addresses.
-pub const MAX_LOCAL: u32 = 4096;
+pub const MAX_OWN: u32 = 4096;
 
 /// Bound of the devices that rules can tell apart.
 const MAX_DEVICES: u32 = 256;
@@ -52,79 +50,19 @@ impl Object {
             .map_max_entries("dst4", at_least_one(image.dst.v4.len()))
             .map_max_entries("dst6", at_least_one(image.dst.v6.len()))
             .map_max_entries("macs", at_least_one(image.macs.len()))
-            .map_max_entries("names", config.max_names.max(1))
-            .map_max_entries("local", MAX_LOCAL)
+            .map_max_entries("hosts", config.max_names.saturating_add(MAX_OWN))
             .map_max_entries("interfaces", MAX_DEVICES)
             .map_max_entries("flows", config.max_flows.max(1))
             .load(OBJECT)
             .map_err(|error| explain(&error))?;
         let mut object = Self {
             ebpf,
-            settings: settings(image, config),
+            settings: fill::settings(image, config),
             interfaces: image.interfaces.clone(),
         };
-        object.fill(image)?;
+        fill::fill(&mut object, image)?;
         object.set_settings()?;
         Ok(object)
-    }
-
-    fn fill(&mut self, image: &Image) -> Result<()> {
-        let mut vectors = self.array::<abi::Vector>("vectors")?;
-        for (index, bits) in (0..).zip(&image.vectors) {
-            set(&mut vectors, index, vector(*bits)).map_err(|error| fail("vectors", &error))?;
-        }
-        let mut verdicts = self.array::<abi::VerdictValue>("verdicts")?;
-        let all = (0..)
-            .zip(&image.verdicts)
-            .chain([(abi::RULES, &image.default)]);
-        for (rule, verdict) in all {
-            set(&mut verdicts, rule, verdict_value(verdict))
-                .map_err(|error| fail("verdicts", &error))?;
-        }
-        self.fill_ports("src_ports", &image.src_ports)?;
-        self.fill_ports("dst_ports", &image.dst_ports)?;
-        self.fill_addresses("src4", "src6", &image.src)?;
-        self.fill_addresses("dst4", "dst6", &image.dst)?;
-        let mut macs = self.hash::<abi::MacKey, u32>("macs")?;
-        for (mac, index) in &image.macs {
-            let key = abi::MacKey {
-                addr: mac.0,
-                pad: [0; 2],
-            };
-            macs.insert(key, u32::from(*index), 0)
-                .map_err(|error| fail("macs", &error))?;
-        }
-        Ok(())
-    }
-
-    fn fill_ports(&mut self, name: &str, table: &PortTable) -> Result<()> {
-        let mut map = self.array::<abi::Ports>(name)?;
-        let mut vectors = table.iter();
-        for index in 0..65_536 / 4 {
-            let mut ports = abi::Ports::default();
-            for vector in &mut ports.vector {
-                *vector = vectors.next().unwrap_or_default();
-            }
-            // A new array is zero.
-            if ports != abi::Ports::default() {
-                set(&mut map, index, ports).map_err(|error| fail(name, &error))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn fill_addresses(&mut self, v4: &str, v6: &str, table: &AddressTable) -> Result<()> {
-        let mut trie = self.trie::<abi::Net4>(v4)?;
-        for (addr, len, index) in table.nets4() {
-            trie.insert(&Key::new(len.into(), addr.octets()), u32::from(index), 0)
-                .map_err(|error| fail(v4, &error))?;
-        }
-        let mut trie = self.trie::<abi::Net6>(v6)?;
-        for (addr, len, index) in table.nets6() {
-            trie.insert(&Key::new(len.into(), addr.octets()), u32::from(index), 0)
-                .map_err(|error| fail(v6, &error))?;
-        }
-        Ok(())
     }
 
     /// The program for a device, verified on first use.
@@ -150,24 +88,32 @@ impl Object {
     }
 
     /// Adds or removes one of the router's own addresses.
-    pub fn set_local(&mut self, addr: IpAddr, present: bool) -> Result<()> {
-        let mut map = self.hash::<Addr, u32>("local")?;
-        if present {
-            map.insert(Addr::from(addr), 0, 0)
-        } else {
-            absent_is_fine(map.remove(&addr.into()))
-        }
-        .map_err(|error| fail("local", &error))
+    pub fn set_own(&mut self, addr: IpAddr, own: bool) -> Result<()> {
+        let flag = if own { abi::HOST_OWN } else { 0 };
+        self.update_host(addr, |host| host & u32::from(u16::MAX) | flag)
     }
 
     /// Sets the names' vector of an address; `None`: it has no names.
     pub fn set_name(&mut self, addr: IpAddr, index: Option<u16>) -> Result<()> {
-        let mut map = self.hash::<Addr, u32>("names")?;
-        match index {
-            Some(index) => map.insert(Addr::from(addr), u32::from(index), 0),
-            None => absent_is_fine(map.remove(&addr.into())),
+        let names = u32::from(index.unwrap_or(abi::HOST_NAMELESS));
+        self.update_host(addr, |host| host & abi::HOST_OWN | names)
+    }
+
+    /// Changes what is known of an address; when that is nothing, it needs no entry.
+    fn update_host(&mut self, addr: IpAddr, change: impl FnOnce(u32) -> u32) -> Result<()> {
+        const NOTHING: u32 = abi::HOST_NAMELESS as u32;
+        let key = Addr::from(addr);
+        let mut map = self.hash::<Addr, u32>("hosts")?;
+        let before = match map.get(&key, 0) {
+            Ok(value) => value,
+            Err(MapError::KeyNotFound) => NOTHING,
+            Err(error) => return Err(fail("hosts", &error)),
+        };
+        match change(before) {
+            NOTHING => absent_is_fine(map.remove(&key)),
+            after => map.insert(key, after, 0),
         }
-        .map_err(|error| fail("names", &error))
+        .map_err(|error| fail("hosts", &error))
     }
 
     /// Sets a vector, before anything names it.
@@ -228,12 +174,12 @@ impl Object {
         set(&mut self.array("settings")?, 0, settings).map_err(|error| fail("settings", &error))
     }
 
-    fn array<V: aya::Pod>(&mut self, name: &str) -> Result<Array<&mut MapData, V>> {
+    pub(super) fn array<V: aya::Pod>(&mut self, name: &str) -> Result<Array<&mut MapData, V>> {
         let map = self.ebpf.map_mut(name).ok_or_else(|| missing(name))?;
         map.try_into().map_err(|error: MapError| fail(name, &error))
     }
 
-    fn hash<K: aya::Pod, V: aya::Pod>(
+    pub(super) fn hash<K: aya::Pod, V: aya::Pod>(
         &mut self,
         name: &str,
     ) -> Result<HashMap<&mut MapData, K, V>> {
@@ -241,13 +187,16 @@ impl Object {
         map.try_into().map_err(|error: MapError| fail(name, &error))
     }
 
-    fn trie<K: aya::Pod>(&mut self, name: &str) -> Result<LpmTrie<&mut MapData, K, u32>> {
+    pub(super) fn trie<K: aya::Pod>(
+        &mut self,
+        name: &str,
+    ) -> Result<LpmTrie<&mut MapData, K, u32>> {
         let map = self.ebpf.map_mut(name).ok_or_else(|| missing(name))?;
         map.try_into().map_err(|error: MapError| fail(name, &error))
     }
 }
 
-fn set<V: aya::Pod>(
+pub(super) fn set<V: aya::Pod>(
     array: &mut Array<&mut MapData, V>,
     index: u32,
     value: V,
@@ -274,40 +223,8 @@ fn missing(name: &str) -> crate::Error {
     }
 }
 
-fn vector(bits: Bits) -> abi::Vector {
+pub(super) fn vector(bits: Bits) -> abi::Vector {
     abi::Vector { word: bits.0 }
-}
-
-fn verdict_value(verdict: &Verdict) -> abi::VerdictValue {
-    abi::VerdictValue {
-        mark: verdict.mark,
-        outbound: verdict.outbound,
-        action: match verdict.action {
-            Action::Direct => abi::DIRECT,
-            Action::Block => abi::BLOCK,
-            Action::Proxy => abi::PROXY,
-        },
-        pad: 0,
-    }
-}
-
-fn settings(image: &Image, config: &DatapathConfig) -> Settings {
-    let mut miss = [0; 8];
-    miss[abi::MISS_SRC] = image.src.miss;
-    miss[abi::MISS_DST] = image.dst.miss;
-    miss[abi::MISS_NAME] = image.name_miss;
-    miss[abi::MISS_MAC] = image.mac_miss;
-    miss[abi::MISS_INTERFACE] = image.interface_miss;
-    Settings {
-        epoch: 0,
-        deliver_mark: DELIVER_MARK,
-        own_mark: OWN_MARK,
-        dns: config.dns.into(),
-        port: config.ports.0,
-        miss,
-        kind: image.kinds,
-        dscp: image.dscp,
-    }
 }
 
 /// Kernels before 5.11 count maps as locked memory, of which a process may have 64 kB.

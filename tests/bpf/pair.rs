@@ -115,7 +115,7 @@ impl<'a> Pair<'a> {
             ..Model::default()
         };
         for addr in &case.local {
-            object.set_local(*addr, true).unwrap();
+            object.set_own(*addr, true).unwrap();
             model.local.insert(*addr);
         }
         let mut names = NameTable::new(&image, 1024);
