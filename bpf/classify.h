@@ -74,30 +74,42 @@ static __always_inline __u32 port_vector(void *map, __be16 port, __u32 miss)
 	return ports ? ports->vector[number % 4] : miss;
 }
 
-static __always_inline __u32 src_vector(const struct packet *p, __u32 miss)
-{
-	struct dae_net4 net4 = { .prefix_len = 32 };
-	struct dae_net6 net6 = { .prefix_len = 128 };
+/* Where the walk down a trie is: the address' bits still to come, first ones highest, and what
+ * the bits so far lead to. */
+struct descent {
+	__u32 bits;
+	__u32 child;
+};
 
-	if (p->v6) {
-		__builtin_memcpy(net6.addr, &p->key.src, sizeof(net6.addr));
-		return vector_of(&src6, &net6, miss);
-	}
-	__builtin_memcpy(net4.addr, &p->key.src.word[3], sizeof(net4.addr));
-	return vector_of(&src4, &net4, miss);
+/* Takes one step down; zero ends the walk. */
+static __always_inline int descend(void *map, struct descent *d)
+{
+	__u32 index = d->child & ~DAE_NODE_INNER;
+	const struct dae_node *node = bpf_map_lookup_elem(map, &index);
+
+	if (!node)
+		return 0;
+	d->child = node->child[d->bits >> 28];
+	d->bits <<= 4;
+	return d->child & DAE_NODE_INNER;
 }
 
-static __always_inline __u32 dst_vector(const struct packet *p, __u32 miss)
+static __always_inline __u32 longest4(void *map, __be32 addr)
 {
-	struct dae_net4 net4 = { .prefix_len = 32 };
-	struct dae_net6 net6 = { .prefix_len = 128 };
+	struct descent d = { .bits = bswap32(addr), .child = DAE_NODE_INNER };
 
-	if (p->v6) {
-		__builtin_memcpy(net6.addr, &p->key.dst, sizeof(net6.addr));
-		return vector_of(&dst6, &net6, miss);
-	}
-	__builtin_memcpy(net4.addr, &p->key.dst.word[3], sizeof(net4.addr));
-	return vector_of(&dst4, &net4, miss);
+	/* Eight times four bits. */
+	(void)(descend(map, &d) && descend(map, &d) && descend(map, &d) && descend(map, &d) && descend(map, &d) &&
+	       descend(map, &d) && descend(map, &d) && descend(map, &d));
+	return d.child;
+}
+
+static __always_inline __u32 longest6(void *map, const struct dae_addr *addr, __u32 miss)
+{
+	struct dae_net6 net = { .prefix_len = 128 };
+
+	__builtin_memcpy(net.addr, addr, sizeof(net.addr));
+	return vector_of(map, &net, miss);
 }
 
 static __always_inline __u32 kind_of(const struct packet *p)
@@ -127,11 +139,11 @@ static __always_inline __u32 classify(struct __sk_buff *skb, const struct packet
 	narrow(&left, index);
 	index = s->miss[DAE_TABLE_SRC];
 	if (asked(s, DAE_TABLE_SRC))
-		index = src_vector(p, index);
+		index = p->v6 ? longest6(&src6, &p->key.src, index) : longest4(&src4, p->key.src.word[3]);
 	narrow(&left, index);
 	index = s->miss[DAE_TABLE_DST];
 	if (asked(s, DAE_TABLE_DST))
-		index = dst_vector(p, index);
+		index = p->v6 ? longest6(&dst6, &p->key.dst, index) : longest4(&dst4, p->key.dst.word[3]);
 	narrow(&left, index);
 	index = s->miss[DAE_TABLE_MAC];
 	if (eth && asked(s, DAE_TABLE_MAC))

@@ -46,12 +46,15 @@ struct dae_vector {
 	__u64 word[DAE_WORDS];
 };
 
-/* Keys of the prefix tries; prefix_len in bits of addr, addr in network order. */
-struct dae_net4 {
-	__u32 prefix_len;
-	__u8 addr[4];
+/* A node of the IPv4 tries: by the next four bits of the address, an index into `vectors`, or
+ * with DAE_NODE_INNER the index of the next node. Node 0 is the root. Several times faster
+ * than the kernel's trie, which compares bit by bit and is for IPv6 only. */
+#define DAE_NODE_INNER 0x80000000
+struct dae_node {
+	__u32 child[16];
 };
 
+/* Key of the kernel's tries; prefix_len in bits of addr, addr in network order. */
 struct dae_net6 {
 	__u32 prefix_len;
 	__u8 addr[16];

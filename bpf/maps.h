@@ -17,11 +17,10 @@ struct {
 } settings SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1); /* set at load */
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct dae_net4);
-	__type(value, __u32);
+	__type(key, __u32);
+	__type(value, struct dae_node);
 } src4 SEC(".maps"), dst4 SEC(".maps");
 
 struct {

@@ -72,10 +72,19 @@ pub struct Vector {
     pub word: [u64; 4],
 }
 
-/// `struct dae_net4`, but for the length, which aya's key of a trie has in front.
-pub type Net4 = [u8; 4];
+/// `struct dae_node`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct Node {
+    /// By four bits of the address: an index into `vectors`, or [`NODE_INNER`] and the index
+    /// of the next node.
+    pub child: [u32; 16],
+}
 
-/// `struct dae_net6`, but for the length.
+/// `DAE_NODE_INNER`.
+pub const NODE_INNER: u32 = 0x8000_0000;
+
+/// `struct dae_net6`, but for the length, which aya's key of a trie has in front.
 pub type Net6 = [u8; 16];
 
 /// `struct dae_addr`: network order, IPv4 as ::ffff:a.b.c.d.
@@ -212,6 +221,8 @@ unsafe impl aya::Pod for Vector {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Addr {}
 // SAFETY: as above.
+unsafe impl aya::Pod for Node {}
+// SAFETY: as above.
 unsafe impl aya::Pod for MacKey {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Ports {}
@@ -229,6 +240,7 @@ unsafe impl aya::Pod for Counter {}
 const _: () = {
     assert!(size_of::<Vector>() == 32);
     assert!(size_of::<Addr>() == 16);
+    assert!(size_of::<Node>() == 64);
     assert!(size_of::<MacKey>() == 8);
     assert!(size_of::<Ports>() == 8);
     assert!(size_of::<VerdictValue>() == 8);

@@ -2,16 +2,32 @@
 
 use aya::maps::lpm_trie::Key;
 
-use super::abi::{self, Settings};
+use super::abi::{self, Node, Settings};
 use super::object::{Object, set, vector};
-use super::{DatapathConfig, fail};
+use super::{DatapathConfig, fail, nodes};
 use crate::error::Result;
 use crate::net::{DELIVER_MARK, OWN_MARK};
 use crate::rules::image::{AddressTable, Image, PortTable};
 use crate::rules::{Action, Verdict};
 
-/// Fills the maps of a new object: what it does not write is zero already.
-pub(super) fn fill(object: &mut Object, image: &Image) -> Result<()> {
+/// The IPv4 prefixes of both directions.
+#[derive(Debug)]
+pub(super) struct Tries {
+    pub src: Vec<Node>,
+    pub dst: Vec<Node>,
+}
+
+impl Tries {
+    pub fn new(image: &Image) -> Self {
+        Self {
+            src: nodes::build(image.src.nets4(), image.src.miss),
+            dst: nodes::build(image.dst.nets4(), image.dst.miss),
+        }
+    }
+}
+
+/// Fills the maps of a new object: what it does not write is zero already, or never asked.
+pub(super) fn fill(object: &mut Object, image: &Image, tries: &Tries) -> Result<()> {
     let mut vectors = object.array::<abi::Vector>("vectors")?;
     for (index, bits) in (0..).zip(&image.vectors) {
         set(&mut vectors, index, vector(*bits)).map_err(|error| fail("vectors", &error))?;
@@ -26,8 +42,10 @@ pub(super) fn fill(object: &mut Object, image: &Image) -> Result<()> {
     }
     fill_ports(object, "src_ports", &image.src_ports)?;
     fill_ports(object, "dst_ports", &image.dst_ports)?;
-    fill_addresses(object, "src4", "src6", &image.src)?;
-    fill_addresses(object, "dst4", "dst6", &image.dst)?;
+    fill_nodes(object, "src4", &tries.src)?;
+    fill_nodes(object, "dst4", &tries.dst)?;
+    fill_nets6(object, "src6", &image.src)?;
+    fill_nets6(object, "dst6", &image.dst)?;
     let mut macs = object.hash::<abi::MacKey, u32>("macs")?;
     for (mac, index) in &image.macs {
         let key = abi::MacKey {
@@ -41,6 +59,9 @@ pub(super) fn fill(object: &mut Object, image: &Image) -> Result<()> {
 }
 
 fn fill_ports(object: &mut Object, name: &str, table: &PortTable) -> Result<()> {
+    if table.is_uniform() {
+        return Ok(());
+    }
     let mut map = object.array::<abi::Ports>(name)?;
     let mut vectors = table.iter();
     for index in 0..65_536 / 4 {
@@ -56,16 +77,19 @@ fn fill_ports(object: &mut Object, name: &str, table: &PortTable) -> Result<()> 
     Ok(())
 }
 
-fn fill_addresses(object: &mut Object, v4: &str, v6: &str, table: &AddressTable) -> Result<()> {
-    let mut trie = object.trie::<abi::Net4>(v4)?;
-    for (addr, len, index) in table.nets4() {
-        trie.insert(&Key::new(len.into(), addr.octets()), u32::from(index), 0)
-            .map_err(|error| fail(v4, &error))?;
+fn fill_nodes(object: &mut Object, name: &str, nodes: &[Node]) -> Result<()> {
+    let mut map = object.array::<Node>(name)?;
+    for (index, node) in (0..).zip(nodes) {
+        set(&mut map, index, *node).map_err(|error| fail(name, &error))?;
     }
-    let mut trie = object.trie::<abi::Net6>(v6)?;
+    Ok(())
+}
+
+fn fill_nets6(object: &mut Object, name: &str, table: &AddressTable) -> Result<()> {
+    let mut trie = object.trie::<abi::Net6>(name)?;
     for (addr, len, index) in table.nets6() {
         trie.insert(&Key::new(len.into(), addr.octets()), u32::from(index), 0)
-            .map_err(|error| fail(v6, &error))?;
+            .map_err(|error| fail(name, &error))?;
     }
     Ok(())
 }

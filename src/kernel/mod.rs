@@ -16,6 +16,7 @@ pub mod devices;
 mod fill;
 mod links;
 mod netlink;
+mod nodes;
 mod object;
 mod state;
 mod sysctl;

@@ -8,6 +8,7 @@ use aya::programs::SchedClassifier;
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 
 use super::abi::{self, Addr, Counter, Settings};
+use super::fill::Tries;
 use super::{DatapathConfig, fail, fill};
 use crate::error::Result;
 use crate::rules::Bits;
@@ -41,13 +42,14 @@ impl Object {
     pub fn load(image: &Image, config: &DatapathConfig) -> Result<Self> {
         allow_locked_memory();
         probe()?;
+        let tries = Tries::new(image);
         let at_least_one = |count: usize| u32::try_from(count).unwrap_or(u32::MAX).max(1);
         let ebpf = EbpfLoader::new()
             .btf(None)
             .verifier_log_level(VerifierLogLevel::DISABLE)
-            .map_max_entries("src4", at_least_one(image.src.v4.len()))
+            .map_max_entries("src4", at_least_one(tries.src.len()))
             .map_max_entries("src6", at_least_one(image.src.v6.len()))
-            .map_max_entries("dst4", at_least_one(image.dst.v4.len()))
+            .map_max_entries("dst4", at_least_one(tries.dst.len()))
             .map_max_entries("dst6", at_least_one(image.dst.v6.len()))
             .map_max_entries("macs", at_least_one(image.macs.len()))
             .map_max_entries("hosts", config.max_names.saturating_add(MAX_OWN))
@@ -60,7 +62,7 @@ impl Object {
             settings: fill::settings(image, config),
             interfaces: image.interfaces.clone(),
         };
-        fill::fill(&mut object, image)?;
+        fill::fill(&mut object, image, &tries)?;
         object.set_settings()?;
         Ok(object)
     }
