@@ -36,7 +36,10 @@ class Daemon:
             config.write(text)
 
     def start(self):
-        """Starts it and waits until it answers; seconds that took."""
+        """Starts it and waits until it answers; seconds that took. One at most: a claim that
+        was to kill it may have failed before it did."""
+        if self._process and self._process.poll() is None:
+            net.stop(self._process, signal.SIGKILL)
         began = time.monotonic()
         with open(self.log, "ab") as log:
             self._process = subprocess.Popen(

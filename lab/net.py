@@ -114,10 +114,17 @@ def listener(namespace, kind, address, port):
 def add_namespace(undo, name):
     """A new namespace with its loopback up."""
     run_here("ip", "netns", "add", name)
-    undo.add(f"namespace {name}", lambda: run_here("ip", "netns", "del", name))
+    undo.add(f"namespace {name}", lambda: _remove_namespace(name))
     run(name, "ip", "link", "set", "lo", "up")
     # Addresses are good at once: nobody else is here to hold one.
     run(name, "sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0")
+
+
+def _remove_namespace(name):
+    inhabitants = run_here("ip", "netns", "pids", name).split()
+    run_here("ip", "netns", "del", name)
+    if inhabitants:  # somebody's shell: it is not ours to end
+        raise LabError(f"the processes {' '.join(inhabitants)} still live in it")
 
 
 def run_here(*argv):

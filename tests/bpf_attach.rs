@@ -49,10 +49,10 @@ fn stop_leaves_nothing_and_dropping_neither() {
                 assert_eq!(hooks(&datapath), [("lan0".into(), hook)]);
                 let during = router.trace_of_us();
                 assert!(
-                    during[0].contains("2023:\tfrom all fwmark 0x40000000/0x40000000 lookup 2023")
+                    during[0].contains("203:\tfrom all fwmark 0x40000000/0x40000000 lookup 2023")
                 );
                 assert!(
-                    during[1].contains("2023:\tfrom all fwmark 0x40000000/0x40000000 lookup 2023")
+                    during[1].contains("203:\tfrom all fwmark 0x40000000/0x40000000 lookup 2023")
                 );
                 assert!(during[2].contains("local default dev lo"), "{}", during[2]);
                 assert!(during[3].contains("local default dev lo"), "{}", during[3]);
@@ -134,7 +134,7 @@ fn what_a_killed_instance_left_is_replaced_and_never_doubled() {
             assert_eq!(
                 rules
                     .lines()
-                    .filter(|line| line.starts_with("2023:"))
+                    .filter(|line| line.starts_with("203:"))
                     .count(),
                 1
             );

@@ -122,6 +122,46 @@ fn tcp_reaches_our_listener_with_its_destination() {
     }
 }
 
+/// wg-quick sets `src_valid_mark`; policy routers have rules on bits of the mark from
+/// priority 1001 on, and their firewalls add those bits to every packet.
+#[test]
+fn the_marks_of_others_do_not_keep_packets_from_us() {
+    let Network {
+        client,
+        router,
+        server,
+    } = &Network::new();
+    serve(server);
+    router.set("net.ipv4.conf.all.src_valid_mark=1");
+    router.set("net.ipv4.conf.lan0.rp_filter=1");
+    for family in ["-4", "-6"] {
+        router.ip(&format!(
+            "{family} rule add priority 1001 fwmark 0x100/0x3f00 lookup 100"
+        ));
+        router.ip(&format!("{family} route add default dev wan0 table 100"));
+    }
+    router.enter(|| {
+        let hook = "{ type filter hook prerouting priority -150; }";
+        for words in [
+            "add table inet mwan",
+            &format!("add chain inet mwan pre {hook}"),
+            "add rule inet mwan pre iifname lan0 meta mark set meta mark or 0x100",
+        ] {
+            bpf::netns::run("nft", &[words]);
+        }
+        let listeners = Listeners::open();
+        let datapath = start(Attach::Auto, &listeners, &["lan0"]);
+        for (host, family) in [(SERVER4, Family::V4), (SERVER6, Family::V6)] {
+            let dst = addr(host, 80);
+            let limit = std::time::Duration::from_secs(3);
+            let stream = client.enter(|| TcpStream::connect_timeout(&dst, limit));
+            let (_, from) = listeners.accept(family, false);
+            assert_eq!(from, stream.unwrap().local_addr().unwrap());
+        }
+        assert!(datapath.stop().is_empty());
+    });
+}
+
 #[test]
 fn udp_reaches_our_listener_with_its_destination() {
     for attach in HOOKS {

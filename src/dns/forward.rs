@@ -62,6 +62,13 @@ pub enum Effect<C> {
         /// Smallest TTL of the answer, seconds.
         ttl: u32,
     },
+    /// Tell the log that a server did not answer; the SERVFAILs follow.
+    Failed {
+        /// Name asked for.
+        name: String,
+        /// Who was asked.
+        server: SocketAddr,
+    },
     /// Answer a client.
     Reply {
         /// Which.
@@ -474,6 +481,9 @@ impl<C: Clone + PartialEq> Forwarder<C> {
 
     fn fail(&mut self, id: FlightId) {
         let Some(flight) = self.close(id) else { return };
+        let name = flight.key.question.text();
+        let (_, server) = self.router.server(flight.key.server);
+        self.effects.push_back(Effect::Failed { name, server });
         for waiter in flight.waiters {
             self.reply_servfail(waiter);
         }

@@ -63,7 +63,7 @@ impl Server {
         let mut turn = 0;
         loop {
             if let Err(error) = self.serve_batch(at, &mut batch, &mut answers).await {
-                log::warn!(event = "dns.udp", error:% = error; "");
+                log::warn!(event = "dns.receive", reason:% = error; "");
                 Timer::after(PAUSE).await;
             }
             turn += 1;

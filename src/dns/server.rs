@@ -214,6 +214,9 @@ impl Server {
             }
             Effect::EndTcp { flight, timed_out } => self.streams.end(flight, timed_out),
             Effect::Learn { name, addrs, ttl } => (self.learn)(&name, &addrs, ttl),
+            Effect::Failed { name, server } => {
+                log::warn!(event = "dns.fail", name:% = name, upstream:% = server; "");
+            }
             Effect::Reply {
                 client: Client::Tcp(connection),
                 message,

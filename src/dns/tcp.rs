@@ -245,7 +245,7 @@ impl Server {
             match listener.accept().await {
                 Ok((stream, _)) => self.admit(stream, transparent),
                 Err(error) => {
-                    log::warn!(event = "dns.accept", error:% = error; "");
+                    log::warn!(event = "dns.accept", reason:% = error; "");
                     Timer::after(PAUSE).await;
                 }
             }

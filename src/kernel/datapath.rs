@@ -447,7 +447,10 @@ fn clean(client: &mut Client, journal: &mut Journal) -> Vec<Error> {
     }
     note(links::remove(client));
     note(sysctl::restore(Path::new(SYSCTLS), journal));
-    note(journal.remove());
+    // What could not be undone stays written down, for the next start to try again.
+    if errors.is_empty() {
+        errors.extend(journal.remove().err());
+    }
     errors
 }
 

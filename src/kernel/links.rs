@@ -1,10 +1,18 @@
-//! The policy rule and route that make a packet with our mark local, whatever its
+//! The policy rules and route that make a packet with our mark local, whatever its
 //! destination. I/O: rtnetlink.
 //!
 //! ```text
-//! ip rule  add fwmark 0x40000000/0x40000000 lookup 2023 priority 2023
+//! ip rule  add priority 202 iif lo fwmark 0x40000000/0x40000000 lookup main
+//! ip rule  add priority 203 fwmark 0x40000000/0x40000000 lookup 2023
 //! ip route add local default dev lo table 2023
 //! ```
+//!
+//! The first rule is for the kernel's look at the way back (`__fib_validate_source` of
+//! net/ipv4/fib_frontend.c): where `src_valid_mark` is set, as wg-quick does, it asks as if the
+//! router itself sent to the client, with our mark, and must not find the client to be local.
+//!
+//! Both come before the rules of policy routers (mwan3 begins at 1001), which match bits of
+//! the mark that they have set on our packets, too.
 
 use std::io;
 
@@ -13,8 +21,14 @@ use crate::error::{IoContext, Result};
 use crate::net::DELIVER_MARK;
 use crate::rules::Family;
 
-/// Number of our routing table, and priority of our rule.
-pub const TABLE: u32 = 2023;
+/// Number of our routing table.
+const TABLE: u32 = 2023;
+
+/// Priority of the rule for the way back.
+const BACK: u32 = 202;
+
+/// Priority of the rule that delivers.
+const DELIVER: u32 = 203;
 
 /// The loopback device has this index in every network namespace (net/core/dev.c,
 /// LOOPBACK_IFINDEX).
@@ -22,6 +36,7 @@ const LOOPBACK: u32 = 1;
 
 // include/uapi/linux/fib_rules.h
 const FR_ACT_TO_TBL: u8 = 1;
+const FRA_IIFNAME: u16 = 3;
 const FRA_PRIORITY: u16 = 6;
 const FRA_FWMARK: u16 = 10;
 const FRA_TABLE: u16 = 15;
@@ -39,7 +54,7 @@ const ABSENT: [i32; 5] = [
 /// What the kernel says where IPv6 is switched off by sysctl, or not built in.
 const NO_IPV6: [i32; 3] = [libc::EACCES, libc::EAFNOSUPPORT, libc::EOPNOTSUPP];
 
-/// Makes sure that rule and route of an IP version are there. False: the router has no such
+/// Makes sure that rules and route of an IP version are there. False: the router has no such
 /// IP version now.
 pub fn ensure(client: &mut Client, family: Family) -> Result<bool> {
     let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
@@ -48,21 +63,28 @@ pub fn ensure(client: &mut Client, family: Family) -> Result<bool> {
         Err(error) if is_one_of(&error, &[libc::EEXIST]) => {}
         other => other.context(|| format!("route of table {TABLE}, is lo up?"))?,
     }
-    client
-        .ask_unless(rule(libc::RTM_NEWRULE, flags, family), &[libc::EEXIST])
-        .context(|| format!("policy rule {TABLE}"))?;
+    for priority in [BACK, DELIVER] {
+        client
+            .ask_unless(
+                rule(libc::RTM_NEWRULE, flags, family, priority),
+                &[libc::EEXIST],
+            )
+            .context(|| format!("policy rule {priority}"))?;
+    }
     Ok(true)
 }
 
-/// Removes rule and route of both IP versions, however many there are.
+/// Removes rules and route of both IP versions, however many there are.
 pub fn remove(client: &mut Client) -> Result<()> {
     let mut first = Ok(());
     for family in [Family::V4, Family::V6] {
-        let rules = until_absent(|| client.ask(rule(libc::RTM_DELRULE, 0, family)))
-            .context(|| format!("remove policy rule {TABLE}"));
+        for priority in [BACK, DELIVER] {
+            let removed = until_absent(|| client.ask(rule(libc::RTM_DELRULE, 0, family, priority)));
+            first = first.and(removed.context(|| format!("remove policy rule {priority}")));
+        }
         let routes = until_absent(|| client.ask(route(libc::RTM_DELROUTE, 0, family)))
             .context(|| format!("remove route of table {TABLE}"));
-        first = first.and(rules).and(routes);
+        first = first.and(routes);
     }
     first
 }
@@ -83,16 +105,22 @@ fn is_one_of(error: &io::Error, codes: &[i32]) -> bool {
         .is_some_and(|code| codes.contains(&code))
 }
 
-/// A request about our rule: `struct fib_rule_hdr` and attributes.
-fn rule(kind: u16, flags: i32, family: Family) -> Request {
+/// A request about one of our rules: `struct fib_rule_hdr` and attributes.
+fn rule(kind: u16, flags: i32, family: Family, priority: u32) -> Request {
     let mut body = [0; 12];
     body[0] = address_family(family);
     body[7] = FR_ACT_TO_TBL;
-    Request::new(kind, flags, &body)
-        .attr(FRA_PRIORITY, &TABLE.to_ne_bytes())
+    let request = Request::new(kind, flags, &body)
+        .attr(FRA_PRIORITY, &priority.to_ne_bytes())
         .attr(FRA_FWMARK, &DELIVER_MARK.to_ne_bytes())
-        .attr(FRA_FWMASK, &DELIVER_MARK.to_ne_bytes())
-        .attr(FRA_TABLE, &TABLE.to_ne_bytes())
+        .attr(FRA_FWMASK, &DELIVER_MARK.to_ne_bytes());
+    if priority == BACK {
+        let main = u32::from(libc::RT_TABLE_MAIN);
+        return request
+            .attr(FRA_IIFNAME, b"lo\0")
+            .attr(FRA_TABLE, &main.to_ne_bytes());
+    }
+    request.attr(FRA_TABLE, &TABLE.to_ne_bytes())
 }
 
 /// A request about our route: `struct rtmsg` and attributes.

@@ -25,7 +25,12 @@ pub fn enable_jit(root: &Path, journal: &mut Journal) -> Result<()> {
         set: "1".into(),
     });
     journal.save()?;
-    fs::write(&path, "1").context(|| format!("write {}", path.display()))
+    if let Err(error) = fs::write(&path, "1") {
+        // In a container, say: slower, but no reason not to work.
+        log::warn!(event = "kernel.jit", reason:% = error; "");
+        journal.state.sysctls.pop();
+    }
+    Ok(())
 }
 
 /// Puts everything back that is still as we set it.

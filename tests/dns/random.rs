@@ -308,6 +308,7 @@ impl Books {
                     prop_assert!(!addrs.is_empty());
                     self.learnt += 1;
                 }
+                Effect::Failed { .. } => {}
                 Effect::Reply { client, message } => {
                     let reply = Message::from_vec(&message);
                     prop_assert!(reply.is_ok_and(|reply| reply.id() == client.1));

@@ -172,6 +172,7 @@ impl Play {
                     let addrs: Vec<_> = addrs.iter().map(ToString::to_string).collect();
                     format!("learn {name} {ttl} {}", addrs.join(" "))
                 }
+                Effect::Failed { name, server } => format!("failed {name} {server}"),
                 Effect::Reply { client, message } => format!("reply {client} {}", reply(&message)),
             };
             self.effect(&line);
