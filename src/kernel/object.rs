@@ -48,7 +48,7 @@ impl Object {
         probe()?;
         let tries = Tries::new(image);
         let at_least_one = |count: usize| u32::try_from(count).unwrap_or(u32::MAX).max(1);
-        let ebpf = loader()
+        let ebpf = EbpfLoader::new()
             .btf(None)
             .verifier_log_level(VerifierLogLevel::DISABLE)
             .map_max_entries("src4", at_least_one(tries.src.len()))
@@ -302,21 +302,6 @@ fn allow_locked_memory() {
     // SAFETY: the kernel reads `limit`, which lives for the call. A refusal shows when the
     // maps are created, with its reason.
     unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
-}
-
-/// A loader that has not read the kernel's own BTF, which we never use. aya's constructor reads
-/// it all, megabytes and tens of milliseconds where a kernel has it, before one could say no.
-/// So it is called in a thread whose root is a folder without it.
-fn loader<'a>() -> EbpfLoader<'a> {
-    let blind = || {
-        // SAFETY: gives this thread a root of its own, and touches no memory.
-        if unsafe { libc::unshare(libc::CLONE_FS) } == 0 {
-            // Refused without CAP_SYS_CHROOT; then the constructor reads what it likes.
-            let _ = std::os::unix::fs::chroot("/proc");
-        }
-        EbpfLoader::new()
-    };
-    std::thread::scope(|scope| scope.spawn(blind).join()).unwrap_or_default()
 }
 
 const NOT_ALLOWED: &str = "not allowed; run as root, or with CAP_BPF and CAP_NET_ADMIN";
