@@ -121,7 +121,11 @@ def add_namespace(undo, name):
 
 
 def _remove_namespace(name):
-    inhabitants = run_here("ip", "netns", "pids", name).split()
+    def pids():
+        return run_here("ip", "netns", "pids", name).split()
+
+    wait_for(lambda: not pids(), 3)  # what was killed a moment ago takes its time to be gone
+    inhabitants = pids()
     run_here("ip", "netns", "del", name)
     if inhabitants:  # somebody's shell: it is not ours to end
         raise LabError(f"the processes {' '.join(inhabitants)} still live in it")
