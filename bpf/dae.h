@@ -30,7 +30,6 @@ enum dae_table {
 
 /* Values of `hosts`: an index into `vectors`, or that no name is known; and whether the
  * address is the router's own. */
-#define DAE_HOST_VECTOR 0xffff
 #define DAE_HOST_NAMELESS 0xffff
 #define DAE_HOST_OWN 0x10000
 

@@ -11,15 +11,15 @@ mod bpf;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use bpf::netns::{Namespace, Network};
 use bpf::peers::{self, Listeners};
 use dae::config::Attach;
 use dae::kernel::abi::Count;
-use dae::kernel::{Datapath, FlowKey};
-use dae::rules::{Action, Family, Proto, Rule, Selector, Verdict};
+use dae::kernel::{Counters, Datapath, FlowKey};
+use dae::rules::{Action, Family, Mac, Proto, Rule, Selector, Verdict};
 
 const HOOKS: [Attach; 2] = [Attach::Tcx, Attach::Clsact];
 const SERVER4: &str = "203.0.113.2";
@@ -422,6 +422,139 @@ fn a_connection_under_way_goes_on() {
         .expect("counted as under way");
         assert!(datapath.stop().is_empty());
     });
+}
+
+/// Frames as they are on the wire: the kernel takes one VLAN tag off before we look.
+#[test]
+fn frames_with_tags_and_without_headers_meet_their_fate() {
+    let Network { client, router, .. } = &Network::new();
+    let wire = client.enter(|| Wire::open("eth0"));
+    let lan0 = mac_of(router, "lan0");
+    router.enter(|| {
+        let listeners = Listeners::open();
+        let datapath = start(Attach::Auto, &listeners, &["lan0"]);
+        let packet = bpf::packet::udp(addr("10.9.0.2", 5000), addr(SERVER4, 443), b"hello");
+        let frame =
+            |head: &[u8], packet: &[u8]| [&lan0[..], &[2, 0, 0, 0, 0, 9], head, packet].concat();
+        let counted = |of: &dyn Fn(&Counters) -> u64| of(&datapath.counters().unwrap());
+        let by_rule = |counters: &Counters| counters.rule(1).packets;
+        let other = |counters: &Counters| counters.fate(Count::Other).packets;
+        let rises = |of: &dyn Fn(&Counters) -> u64, frame: &[u8]| {
+            let before = counted(of);
+            wire.send(frame, 0);
+            peers::until(|| (counted(of) == before + 1).then_some(())).expect("counted once");
+        };
+        rises(&by_rule, &frame(&[0x08, 0x00], &packet));
+        assert_eq!(listeners.recv(Family::V4, false).1, addr(SERVER4, 443));
+        rises(&by_rule, &frame(&[0x81, 0x00, 0, 7, 0x08, 0x00], &packet));
+        rises(&by_rule, &frame(&[0x88, 0xa8, 0, 7, 0x08, 0x00], &packet));
+        rises(
+            &other,
+            &frame(&[0x88, 0xa8, 0, 7, 0x81, 0x00, 0, 8, 0x08, 0x00], &packet),
+        );
+        // Cut anywhere within the headers.
+        for len in 0..28 {
+            rises(&other, &frame(&[0x08, 0x00], &packet[..len]));
+        }
+        assert!(datapath.stop().is_empty());
+    });
+}
+
+/// A packet of which the kernel has only the Ethernet header at hand, the rest in pages.
+#[test]
+fn a_packet_in_pages_is_read_too() {
+    let Network { client, router, .. } = &Network::new();
+    client.ip("link set eth0 mtu 9000");
+    router.ip("link set lan0 mtu 9000");
+    let wire = client.enter(|| Wire::open("eth0"));
+    let lan0 = mac_of(router, "lan0");
+    router.enter(|| {
+        let listeners = Listeners::open();
+        let datapath = start(Attach::Auto, &listeners, &["lan0"]);
+        let src = addr("10.9.0.2", 5000);
+        let packet = bpf::packet::udp(src, addr(SERVER4, 443), &[7; 6000]);
+        let frame = [&lan0[..], &[2, 0, 0, 0, 0, 9, 0x08, 0x00], &packet].concat();
+        wire.send(&frame, 14);
+        peers::until(|| (datapath.counters().ok()?.rule(1).packets == 1).then_some(()))
+            .expect("decided by its ports");
+        // Our listeners' buffer is shorter; that it was handed over shows in the flow cache.
+        let key = FlowKey {
+            src,
+            dst: addr(SERVER4, 443),
+            proto: Proto::Udp,
+        };
+        assert_eq!(datapath.flow(&key).unwrap().verdict.action, Action::Proxy);
+        assert!(datapath.stop().is_empty());
+    });
+}
+
+fn mac_of(namespace: &Namespace, device: &str) -> [u8; 6] {
+    let text = namespace.ip(&format!("link show {device}"));
+    let mut words = text
+        .split_whitespace()
+        .skip_while(|word| *word != "link/ether");
+    words.nth(1).unwrap().parse::<Mac>().unwrap().0
+}
+
+/// A packet socket that sends whole frames.
+struct Wire {
+    socket: OwnedFd,
+    device: i32,
+}
+
+impl Wire {
+    /// On a device of the current namespace.
+    fn open(device: &str) -> Self {
+        let device = nix::net::if_::if_nametoindex(device).unwrap() as i32;
+        // SAFETY: makes a descriptor and touches no memory of ours.
+        let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
+        assert!(fd >= 0, "{}", std::io::Error::last_os_error());
+        // SAFETY: just made, for us alone.
+        let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+        let one = 1;
+        // SAFETY: the kernel reads the four bytes of `one`.
+        let result = unsafe {
+            libc::setsockopt(
+                fd,
+                libc::SOL_PACKET,
+                libc::PACKET_VNET_HDR,
+                (&raw const one).cast(),
+                4,
+            )
+        };
+        assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+        Self { socket, device }
+    }
+
+    /// Sends a frame; the kernel keeps `linear` bytes of a long one in one piece, 0: all.
+    fn send(&self, frame: &[u8], linear: u16) {
+        // struct virtio_net_hdr: flags, GSO type, hdr_len, GSO size, checksum start, offset.
+        let mut bytes = vec![0, 0];
+        bytes.extend(linear.to_ne_bytes());
+        bytes.extend([0; 6]);
+        bytes.extend(frame);
+        // SAFETY: all zero is a valid address, of which the needed fields follow.
+        let mut to: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+        to.sll_family = libc::AF_PACKET as u16;
+        to.sll_ifindex = self.device;
+        // SAFETY: the kernel reads `bytes` and `to`, whose lengths are told.
+        let sent = unsafe {
+            libc::sendto(
+                self.socket.as_raw_fd(),
+                bytes.as_ptr().cast(),
+                bytes.len(),
+                0,
+                (&raw const to).cast(),
+                size_of::<libc::sockaddr_ll>() as u32,
+            )
+        };
+        assert_eq!(
+            sent,
+            bytes.len() as isize,
+            "{}",
+            std::io::Error::last_os_error()
+        );
+    }
 }
 
 /// The program for devices without an Ethernet header, on a real one.
