@@ -110,3 +110,73 @@ pub fn list(client: &mut Client) -> io::Result<Vec<Device>> {
     })?;
     Ok(devices)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(name: &str) -> Device {
+        Device {
+            name: name.into(),
+            index: 1,
+            kind: libc::ARPHRD_ETHER,
+        }
+    }
+
+    fn network(name: &str, devices: &[&str]) -> Network {
+        Network {
+            name: name.into(),
+            devices: devices.iter().map(ToString::to_string).collect(),
+            ..Network::default()
+        }
+    }
+
+    #[test]
+    fn a_name_means_a_device_or_the_devices_of_a_network() {
+        let devices = [device("br-lan"), device("lan")];
+        let mut old = network("office", &["eth0", "eth1"]);
+        old.bridge = true;
+        let networks = [
+            network("lan", &["br-lan"]),
+            network("main", &["br-lan"]),
+            network("guest", &["br-lan.3"]),
+            network("wg0", &[]),
+            network("main6", &["@main"]),
+            network("main7", &["@main6"]),
+            network("a", &["@b"]),
+            network("b", &["@a"]),
+            network("ports", &["lan1", "lan2"]),
+            old,
+        ];
+        for (interface, wanted) in [
+            ("lan", &["lan"][..]),
+            ("br-lan", &["br-lan"]),
+            ("main", &["br-lan"]),
+            ("guest", &["br-lan.3"]),
+            ("wg0", &["wg0"]),
+            ("main6", &["br-lan"]),
+            ("main7", &["br-lan"]),
+            ("ports", &["lan1", "lan2"]),
+            ("office", &["br-office"]),
+            ("unheard", &["unheard"]),
+        ] {
+            assert_eq!(names(interface, &devices, &networks), wanted, "{interface}");
+        }
+        // A circle ends somewhere.
+        assert_eq!(names("a", &devices, &networks).len(), 1);
+    }
+
+    #[test]
+    fn what_packets_begin_with_is_told_by_the_kind() {
+        let head = |kind| {
+            Device {
+                kind,
+                ..device("x")
+            }
+            .head()
+        };
+        assert_eq!(head(libc::ARPHRD_ETHER), Some(Head::Ether));
+        assert_eq!(head(libc::ARPHRD_NONE), Some(Head::Ip));
+        assert_eq!(head(libc::ARPHRD_IEEE80211_RADIOTAP), None);
+    }
+}

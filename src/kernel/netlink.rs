@@ -275,3 +275,38 @@ fn open(flags: SockFlag, groups: u32) -> io::Result<OwnedFd> {
     bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
     Ok(socket)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    #[test]
+    fn requests_are_read_back() {
+        let request = Request::new(7, 0, &[9; 5])
+            .attr(1, b"abc")
+            .nested(2, &[(3, b"x"), (4, b"")]);
+        let bytes = request.finish(42);
+        let message = Messages(&bytes).next().unwrap();
+        assert_eq!((message.kind, message.sequence), (7, 42));
+        let (body, attrs) = message.split::<5>().unwrap();
+        assert_eq!(body, &[9; 5]);
+        assert_eq!(attrs.get(1), Some(&b"abc"[..]));
+        let nested = Attrs(attrs.get(2).unwrap());
+        assert_eq!(nested.collect::<Vec<_>>(), [(3, &b"x"[..]), (4, &b""[..])]);
+        assert_eq!(Messages(&bytes).count(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_end(bytes in vec(any::<u8>(), 0..200)) {
+            for message in Messages(&bytes) {
+                if let Some((_, attrs)) = message.split::<8>() {
+                    prop_assert!(attrs.count() <= bytes.len());
+                }
+            }
+            prop_assert!(Attrs(&bytes).count() <= bytes.len());
+        }
+    }
+}

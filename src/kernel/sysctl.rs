@@ -47,3 +47,50 @@ pub fn restore(root: &Path, journal: &mut Journal) -> Result<()> {
     }
     first
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder in place of `/proc/sys`, with this in the file.
+    fn root(what: &str, value: &str) -> std::path::PathBuf {
+        let root = std::env::temp_dir().join(format!("dae-sysctl-{what}-{}", std::process::id()));
+        fs::create_dir_all(root.join("net/core")).unwrap();
+        fs::write(root.join(JIT), value).unwrap();
+        root
+    }
+
+    #[test]
+    fn the_compiler_is_turned_on_and_put_back() {
+        for (what, before, after_user, restored) in [
+            ("off", "0\n", None, "0"),
+            ("on", "1\n", None, "1\n"),
+            ("debug", "2\n", None, "2\n"),
+            ("changed", "0\n", Some("2\n"), "2\n"),
+        ] {
+            let root = root(what, before);
+            let mut journal = Journal::open(&root).unwrap();
+            enable_jit(&root, &mut journal).unwrap();
+            let now = fs::read_to_string(root.join(JIT)).unwrap();
+            assert_ne!(now.trim(), "0", "{what}");
+            if let Some(value) = after_user {
+                fs::write(root.join(JIT), value).unwrap();
+            }
+            // As the next instance does, from what the file says.
+            let mut journal = Journal::open(&root).unwrap();
+            restore(&root, &mut journal).unwrap();
+            let now = fs::read_to_string(root.join(JIT)).unwrap();
+            assert_eq!(now, restored, "{what}");
+            fs::remove_dir_all(root).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_kernel_without_the_compiler_is_fine() {
+        let root = std::env::temp_dir().join(format!("dae-sysctl-none-{}", std::process::id()));
+        let mut journal = Journal::open(&root).unwrap();
+        enable_jit(&root, &mut journal).unwrap();
+        assert!(journal.state.sysctls.is_empty());
+        fs::remove_dir_all(root).unwrap();
+    }
+}

@@ -47,5 +47,6 @@ pub fn config(attach: Attach, interfaces: &[&str]) -> DatapathConfig {
 pub fn run_dir() -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let next = NEXT.fetch_add(1, Ordering::Relaxed);
-    std::env::temp_dir().join(format!("dae-bpf-test-{}-{next}", std::process::id()))
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+        .join(format!("dae-bpf-test-{}-{next}", std::process::id()))
 }
