@@ -163,12 +163,12 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         let key = cache::Key::new(&query.question, query.dnssec_ok(), checking_disabled);
         if query.edns.is_none_or(|edns| edns.version == 0) {
             if let Some(hit) = self.cache.lookup(now, key, asked) {
-                asker.answer(hit.stored, Some(hit.age), out);
+                asker.answer(hit.stored, wire::Aging::Aged(hit.age), None, out);
                 return Outcome::Answered;
             }
             return self.admit(now, client, query, &asker, asked, out);
         }
-        asker.error(rcode::BADVERS, out);
+        asker.error(rcode::BADVERS, None, out);
         Outcome::Answered
     }
 
@@ -199,12 +199,12 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             Route::Ask(server) => server,
             Route::Reject => {
                 self.stats.rejected += 1;
-                asker.error(rcode::NOERROR, out);
+                asker.error(rcode::NOERROR, None, out);
                 return Outcome::Answered;
             }
             Route::NobodyAsked => {
                 self.stats.refused += 1;
-                asker.error(rcode::REFUSED, out);
+                asker.error(rcode::REFUSED, None, out);
                 return Outcome::Answered;
             }
         };
@@ -230,7 +230,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             Joined::Full => {
                 self.stats.refused += 1;
                 self.stats.overflowed += 1;
-                asker.error(rcode::REFUSED, out);
+                asker.error(rcode::REFUSED, None, out);
                 return Outcome::Answered;
             }
         }
@@ -254,7 +254,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             return;
         }
         let server = flight.key.server;
-        match wire::walk(message, flight.course.id, &flight.key.question) {
+        match walk(message, flight) {
             Ok(answer) if answer.truncated && !flight.course.passes_truncated() => {
                 flight.course.truncated = Some(Box::new(answer));
                 self.end_udp(now, id);
@@ -302,7 +302,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         if !matches!(flight.course.tcp, Leg::Open(_)) {
             return;
         }
-        match wire::walk(message, flight.course.id, &flight.key.question) {
+        match walk(message, flight) {
             Ok(answer) if !answer.truncated => {
                 // The stream has handed it over and waits for nothing more.
                 flight.course.tcp = Leg::Over;
@@ -492,7 +492,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
     fn reply_servfail(&mut self, waiter: Waiter<C>) {
         self.stats.servfail += 1;
         let mut message = Vec::new();
-        waiter.asker().error(rcode::SERVFAIL, &mut message);
+        waiter.asker().error(rcode::SERVFAIL, None, &mut message);
         self.effects.push_back(Effect::Reply {
             client: waiter.client,
             message,
@@ -553,18 +553,22 @@ impl<C: Clone + PartialEq> Forwarder<C> {
 
 fn query_of<C>(flight: &Flight<C>) -> Vec<u8> {
     let Flight { key, course, .. } = flight;
-    upstream_query(
-        course.id,
-        key.flags,
-        &key.question,
-        course.edns,
-        key.dnssec_ok,
-    )
+    let mut message = upstream_query(key.flags, &key.question, course.edns, key.dnssec_ok, false);
+    wire::set_id(&mut message, course.id);
+    message
+}
+
+/// The answer to the flight's query, which has its ID.
+fn walk<C>(message: &[u8], flight: &Flight<C>) -> Result<Answer, Unfit> {
+    if wire::id(message) != Some(flight.course.id) {
+        return Err(Unfit::Foreign);
+    }
+    wire::walk(message, &flight.key.question)
 }
 
 fn message_for<C>(waiter: &Waiter<C>, stored: &Stored) -> Vec<u8> {
     let asker = waiter.asker();
     let mut message = Vec::with_capacity(asker.limit().min(stored.wire().len() + 11));
-    asker.answer(stored, None, &mut message);
+    asker.answer(stored, wire::Aging::New, None, &mut message);
     message
 }
