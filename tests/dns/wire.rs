@@ -209,7 +209,7 @@ fn broken_service_records_have_no_hints() {
         (alias, "alias mode"),
         (vec![0, 1, 64], "a label that does not exist"),
     ] {
-        assert_eq!(addresses(65, &data), [IpAddr::from([0; 4]); 0], "{what}");
+        assert!(addresses(65, &data).is_empty(), "{what}");
     }
     // Of another type, class or section, the same bytes are no hints.
     assert!(addresses(16, &good).is_empty());
