@@ -320,13 +320,13 @@ mod tests {
     /// A question and an answer to it with `size` bytes of data.
     fn pair(number: u32, size: usize) -> (Question, Stored) {
         let question = Question::of(&format!("n{number}.example"), 16).unwrap();
-        let mut message = upstream_query(1, 0, &question, false, false);
+        let mut message = upstream_query(0, &question, false, false, false);
         message[2] |= 0x80;
         message[7] = 1;
         message.extend([0xc0, 12, 0, 16, 0, 1, 0, 0, 0, 60]);
         message.extend((size as u16).to_be_bytes());
         message.resize(message.len() + size, 0);
-        let stored = walk(&message, 1, &question).unwrap().stored;
+        let stored = walk(&message, &question).unwrap().stored;
         (question, stored)
     }
 

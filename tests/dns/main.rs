@@ -13,3 +13,4 @@ mod scenario;
 mod server;
 mod sockets;
 mod upstream;
+mod wire;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use dae::config::Config;
 use dae::dns::flight::FlightId;
 use dae::dns::forward::{Effect, Forwarder, Outcome};
-use dae::dns::wire::{Asker, Query, Question, walk};
+use dae::dns::wire::{Aging, Asker, Query, Question, walk};
 use hickory_proto::op::Message;
 use proptest::prelude::*;
 
@@ -49,7 +49,7 @@ proptest! {
         let bytes = received.to_vec().unwrap();
         let received = Message::from_vec(&bytes).unwrap();
         let question = Question::of(&name, 1).unwrap();
-        let Ok(got) = walk(&bytes, id, &question) else {
+        let Ok(got) = walk(&bytes, &question) else {
             // FORMERR without EDNS is told apart; everything else is an answer.
             prop_assert!(words.contains("formerr") && words.contains("noopt"));
             return Ok(());
@@ -58,7 +58,7 @@ proptest! {
         let mut lower = Vec::new();
         let client = Query::parse(&asked, &mut lower).unwrap();
         let mut out = vec![0xee; 3];
-        Asker::of(&client, true).answer(&got.stored, None, &mut out);
+        Asker::of(&client, true).answer(&got.stored, Aging::New, None, &mut out);
         let reply = Message::from_vec(&out[3..]).unwrap();
         prop_assert_eq!(reply.id(), id ^ 0xffff);
         prop_assert_eq!(reply.queries()[0].name().to_ascii(), format!("{name}."));
@@ -71,7 +71,7 @@ proptest! {
         let asked = edns_query(1, &name, "A", size, true).to_vec().unwrap();
         let client = Query::parse(&asked, &mut lower).unwrap();
         out.clear();
-        Asker::of(&client, false).answer(&got.stored, Some(5), &mut out);
+        Asker::of(&client, false).answer(&got.stored, Aging::Aged(5), None, &mut out);
         prop_assert!(out.len() <= usize::from(size));
         let short = Message::from_vec(&out).unwrap();
         prop_assert!(short.extensions().as_ref().is_some_and(|edns| edns.flags().dnssec_ok));
@@ -111,12 +111,12 @@ proptest! {
         let question = Question::of(&name, 1).unwrap();
         let sent = sent.to_vec().unwrap();
         let mut lower = Vec::new();
-        if let Ok(got) = walk(&bytes, 7, &question) {
+        if let Ok(got) = walk(&bytes, &question) {
             let client = Query::parse(&sent, &mut lower).unwrap();
             for tcp in [false, true] {
                 let mut out = Vec::new();
                 let asker = Asker::of(&client, tcp);
-                asker.answer(&got.stored, Some(1), &mut out);
+                asker.answer(&got.stored, Aging::Aged(1), None, &mut out);
                 prop_assert!(out.len() <= asker.limit());
             }
         }
