@@ -139,6 +139,11 @@ impl Course {
         };
     }
 
+    /// The address is not waited for any more.
+    pub fn give_up_address(&mut self) {
+        self.address_by = None;
+    }
+
     /// When the first leg opened.
     pub fn began(&self) -> Instant {
         self.began

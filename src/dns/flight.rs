@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::attempt::Attempt;
+use super::attempt::{Attempt, AttemptId};
 use super::route::GroupId;
 use super::upstream::{Server, UpstreamId};
 use super::wire::{Answer, Asker, Edns, Question};
@@ -374,6 +374,16 @@ impl<C: PartialEq> Flights<C> {
         self.waiting -= flight.waiters.len();
         self.idle -= usize::from(flight.waiters.is_empty());
         Some(flight)
+    }
+
+    /// Attempts that wait for the address of a server.
+    pub fn waiting_for_address(&self, server: Server) -> Vec<AttemptId> {
+        let flights = self.slots.iter().filter_map(|slot| slot.flight.as_ref());
+        let attempts = flights.flat_map(|flight| &flight.attempts);
+        attempts
+            .filter(|attempt| attempt.server == server && attempt.course.waits_for_address())
+            .map(|attempt| attempt.id)
+            .collect()
     }
 
     /// The flight that needs something next.

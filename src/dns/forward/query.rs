@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::super::cache::{self, Hit};
-use super::super::flight::{Companion, FlightId, Joined, Key, Lane, Waiter};
+use super::super::flight::{FlightId, Joined, Key, Lane, Waiter};
 use super::super::querylog::Source;
 use super::super::route::Route;
 use super::super::upstream::Server;
@@ -193,7 +193,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             }
             Route::NobodyAsked => {
                 self.stats.refused += 1;
-                asker.error(rcode::REFUSED, Some(Ede::NotReady), out);
+                asker.error(rcode::REFUSED, Some(Ede::Prohibited), out);
                 self.note(now, asked, Source::Refused, rcode::REFUSED);
                 return Outcome::Answered;
             }
@@ -229,9 +229,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
     }
 
     fn refuse_one(&mut self, now: Instant, asked: &Asked<'_, C>, out: &mut Vec<u8>) -> Outcome {
-        asked
-            .asker
-            .error(rcode::REFUSED, Some(Ede::Prohibited), out);
+        asked.asker.error(rcode::REFUSED, Some(Ede::Other), out);
         self.note(now, asked, Source::Refused, rcode::REFUSED);
         Outcome::Answered
     }
@@ -263,10 +261,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         let Some(preferred) = self.preferred_type(key.question.qtype()) else {
             return;
         };
-        let companion = self.begin_companion(now, id, &key, preferred);
-        if let Some(flight) = self.flights.get(id) {
-            flight.companion = companion;
-        }
+        self.begin_companion(now, id, &key, preferred);
     }
 
     fn note(&mut self, now: Instant, asked: &Asked<'_, C>, source: Source<'_>, code: u8) {
