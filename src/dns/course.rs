@@ -80,7 +80,7 @@ impl Course {
     pub fn new(transport: Transport, id: u16, now: Instant) -> Self {
         let (udp, tcp) = match transport {
             Transport::Udp => (Leg::Open(now), Leg::Over),
-            Transport::Tcp => (Leg::Over, Leg::Open(now)),
+            Transport::Tcp | Transport::Tls | Transport::Https => (Leg::Over, Leg::Open(now)),
             Transport::TcpUdp => (Leg::Open(now), Leg::Idle),
         };
         Self {

@@ -1,8 +1,8 @@
 //! Who answers a question. Pure.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
-use crate::config::{Config, DnsRule, Resolver, Transport};
+use crate::config::{Config, DnsRule, Host, Resolver, Transport, Upstream};
 use crate::rules::index::DomainIndex;
 use crate::rules::{Bits, MAX_RULES};
 
@@ -70,13 +70,13 @@ impl Router {
         Self {
             index: rules.chunks(MAX_RULES).filter_map(domains).collect(),
             rules,
-            default: config.dns.default,
+            default: config.dns.default.clone(),
             local_domains: config.dns.local_domains.clone(),
             ourselves,
             upstreams: config
                 .upstreams
                 .iter()
-                .map(|u| (u.transport, u.addr))
+                .map(|upstream| (upstream.transport, first_address(upstream)))
                 .collect(),
         }
     }
@@ -99,9 +99,9 @@ impl Router {
     /// local names, else the default.
     pub fn route(&self, name: &str, qtype: u16, asked: Option<SocketAddr>) -> Route {
         let resolver = match self.rule(name, qtype) {
-            Some(rule) => rule.resolver,
-            None if self.is_local(name) => Resolver::AsIs,
-            None => self.default,
+            Some(rule) => &rule.resolver,
+            None if self.is_local(name) => &Resolver::AsIs,
+            None => &self.default,
         };
         self.resolve(resolver, asked)
     }
@@ -123,11 +123,15 @@ impl Router {
         accepting.next().map(|(_, rule)| rule)
     }
 
-    fn resolve(&self, resolver: Resolver, asked: Option<SocketAddr>) -> Route {
+    fn resolve(&self, resolver: &Resolver, asked: Option<SocketAddr>) -> Route {
+        let known = |index: &&usize| !self.upstreams[**index].1.ip().is_unspecified();
         match (resolver, asked) {
             (Resolver::Reject, _) => Route::Reject,
-            // A configuration holds far fewer upstreams than 65,536.
-            (Resolver::Upstream(index), _) => Route::Ask(Server::Upstream(index as u16)),
+            (Resolver::Ask(candidates), _) => match candidates.upstreams.iter().find(known) {
+                // A configuration holds far fewer upstreams than 65,536.
+                Some(index) => Route::Ask(Server::Upstream(*index as u16)),
+                None => Route::NobodyAsked,
+            },
             (Resolver::AsIs, Some(asked)) if !self.ourselves.contains(&asked) => {
                 Route::Ask(Server::AsIs(asked))
             }
@@ -146,6 +150,15 @@ impl Router {
                 .any(|domain| is_below(name, domain))
             || (name.ends_with("arpa") || name.ends_with("local")) && is_local_zone(name)
     }
+}
+
+/// The unspecified address when an upstream is given by name.
+fn first_address(upstream: &Upstream) -> SocketAddr {
+    let first = match &upstream.host {
+        Host::Addrs(addrs) => addrs.first().copied(),
+        Host::Name { .. } => None,
+    };
+    first.unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))
 }
 
 /// Whether `name` is `domain` or below it.
