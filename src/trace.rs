@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use crate::cli::{Cli, Trace};
-use crate::config::{Config, Resolver};
+use crate::config::{Candidates, Config, Policy, Resolver};
 use crate::control::socket;
 use crate::daemon::load;
 use crate::dns::route::Router;
@@ -59,16 +59,36 @@ fn resolver(config: &Config, router: &Router, name: &str, family: Family) -> Str
         Family::V6 => ("AAAA", 28),
     };
     let (resolver, why) = match router.rule(name, qtype) {
-        Some(rule) => (rule.resolver, format!("by dns_rule '{}'", rule.name)),
-        None if router.is_local(name) => (Resolver::AsIs, "a local name".to_owned()),
-        None => (config.dns.default, "the default".to_owned()),
+        Some(rule) => (&rule.resolver, format!("by dns_rule '{}'", rule.name)),
+        None if router.is_local(name) => (&Resolver::AsIs, "a local name".to_owned()),
+        None => (&config.dns.default, "the default".to_owned()),
     };
     let answered = match resolver {
-        Resolver::Upstream(index) => format!("upstream '{}'", config.upstreams[index].name),
+        Resolver::Ask(candidates) => upstreams(config, candidates),
         Resolver::AsIs => "the server that the client asks".to_owned(),
         Resolver::Reject => "nobody, the answer is empty".to_owned(),
     };
     format!("dns {name} {label}: {answered}, {why}")
+}
+
+/// `upstream 'one'`, or `upstreams 'one' 'two', race`.
+fn upstreams(config: &Config, candidates: &Candidates) -> String {
+    let names: Vec<String> = candidates
+        .upstreams
+        .iter()
+        .map(|index| format!("'{}'", config.upstreams[*index].name))
+        .collect();
+    match names.as_slice() {
+        [only] => format!("upstream {only}"),
+        several => {
+            let policy = match candidates.policy {
+                Policy::Failover => "failover",
+                Policy::Fastest => "fastest",
+                Policy::Race => "race",
+            };
+            format!("upstreams {}, {policy}", several.join(" "))
+        }
+    }
 }
 
 fn interface(config: &Config, name: &str) -> Result<u16> {

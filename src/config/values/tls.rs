@@ -1,0 +1,86 @@
+//! How a server proves who it is.
+
+use std::net::IpAddr;
+
+use super::{host, not_in_form};
+use crate::config::problem::{Wrong, show};
+use crate::config::spec::Spec;
+use crate::config::types::Roots;
+
+/// Longest path of a file, bytes (PATH_MAX of Linux is 4096, with the final zero).
+const MAX_PATH: usize = 4095;
+
+/// A name, or an address in its shortest form.
+pub(in crate::config) fn tls_name(spec: &Spec, text: &str) -> Result<Box<str>, Wrong> {
+    let text = text.trim();
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(address.to_canonical().to_string().into());
+    }
+    host(text).map_err(|_| not_in_form(spec, text))
+}
+
+/// `bundled`, `system`, or an absolute path.
+pub(in crate::config) fn roots(spec: &Spec, text: &str) -> Result<Roots, Wrong> {
+    match text {
+        "bundled" => Ok(Roots::Bundled),
+        "system" => Ok(Roots::System),
+        path if path.starts_with('/')
+            && path.len() <= MAX_PATH
+            && !path.contains(char::is_control) =>
+        {
+            Ok(Roots::File(path.into()))
+        }
+        path if path.contains('/') => Err(Wrong::new(
+            format!("{} is not the whole path of a file", show(path)),
+            "write it from the root on, like /etc/ssl/dns.pem",
+        )),
+        other => Err(not_in_form(spec, other)),
+    }
+}
+
+/// `sha256/` and the base64 of 32 bytes, as `pin-sha256` of RFC 7469 has it.
+pub(in crate::config) fn pin(spec: &Spec, text: &str) -> Result<[u8; 32], Wrong> {
+    let Some(digest) = text.strip_prefix("sha256/") else {
+        return Err(not_in_form(spec, text));
+    };
+    let wrong = || {
+        let what = format!("{} is not the base64 of 32 bytes", show(digest));
+        Wrong::new(what, "write sha256/ and 44 characters, the last of them =")
+    };
+    let bytes = base64(digest).ok_or_else(wrong)?;
+    bytes.try_into().map_err(|_| wrong())
+}
+
+/// Decodes base64 (RFC 4648, 4); None when it is not, or when bits are set that mean nothing.
+/// The padding may be missing, since it says nothing that the length does not say.
+fn base64(text: &str) -> Option<Vec<u8>> {
+    let digits = match text.len() % 4 {
+        0 => text
+            .strip_suffix("==")
+            .or_else(|| text.strip_suffix('='))
+            .unwrap_or(text),
+        _ => text,
+    };
+    let mut bytes = Vec::with_capacity(digits.len() * 3 / 4);
+    let (mut bits, mut held) = (0u32, 0);
+    for byte in digits.bytes() {
+        let value = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        bits = bits << 6 | u32::from(value);
+        held += 6;
+        if held >= 8 {
+            held -= 8;
+            // Fits: the byte is masked.
+            bytes.push((bits >> held & 0xff) as u8);
+        }
+    }
+    // Six bits left over are a digit too many, others are zero.
+    let rest = bits & ((1 << held) - 1);
+    (held < 6 && rest == 0).then_some(bytes)
+}
