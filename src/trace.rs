@@ -8,7 +8,8 @@ use crate::cli::{Cli, Trace};
 use crate::config::{Candidates, Config, Policy, Resolver};
 use crate::control::socket;
 use crate::daemon::load;
-use crate::dns::route::Router;
+use crate::dns::route::{Groups, Router};
+use crate::dns::upstream::Upstreams;
 use crate::error::{Error, Result};
 use crate::rules::{Family, domain, explain};
 
@@ -42,7 +43,8 @@ pub fn report(cli: &Cli, trace: &Trace) -> Result<String> {
     };
     let mut lines = explain::explain(&context, &flow, &names);
     if config.dns.enabled {
-        let router = Router::new(config, Vec::new());
+        let mut groups = Groups::new(Upstreams::new(config).ids(), 0);
+        let router = Router::new(config, Vec::new(), &mut groups);
         lines.extend(
             names
                 .iter()

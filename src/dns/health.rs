@@ -91,6 +91,18 @@ pub enum Turn {
     UdpDead,
 }
 
+impl Turn {
+    /// For the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::UdpWorks => "udp-works",
+            Self::UdpDead => "udp-dead",
+        }
+    }
+}
+
 impl Health {
     /// How to ask.
     pub fn pace(&self) -> Pace {

@@ -176,6 +176,11 @@ impl Router {
         }
     }
 
+    /// The addresses that we listen on.
+    pub fn ourselves(&self) -> &[SocketAddr] {
+        &self.ourselves
+    }
+
     /// The rule that decides, see [`Self::find`].
     pub fn rule(&self, name: &str, qtype: u16) -> Option<&DnsRule> {
         self.find(name, qtype).map(|at| &self.rules[at])

@@ -3,14 +3,14 @@
 use std::time::Instant;
 
 use super::super::answer_rules::{Action, MAX_DEPTH};
-use super::super::cache::{self, Hit};
+use super::super::cache::{self, Found};
 use super::super::flight::{Companion, Flight, FlightId, Key, Lane, Task, Waiter};
 use super::super::querylog::Source;
 use super::super::rebind::is_private;
 use super::super::upstream::Server;
 use super::super::wire::{Aging, Answer, Ede, Stored, flag, rcode};
 use super::query::stale_reason;
-use super::{Effect, Forwarder, STALE_AGAIN};
+use super::{Effect, Forwarder};
 
 /// What the rules say of an answer.
 enum Judgement {
@@ -173,7 +173,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         };
         let key = std::rc::Rc::clone(&flight.key);
         let found = self.cache.lookup(now, cache_key(&key), asked(&key));
-        matches!(found, Some(Hit::Stale { .. }))
+        matches!(found, Some(Found::Stale { .. }))
     }
 
     /// Gives the clients of a flight the stale answer, if there is one. The flight goes on, to
@@ -187,7 +187,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             return;
         }
         let cache_key = cache_key(&key);
-        let Some(Hit::Stale { stored, .. }) = self.cache.lookup(now, cache_key, asked(&key)) else {
+        let Some(Found::Stale { stored, .. }) = self.cache.lookup(now, cache_key, asked(&key)) else {
             return;
         };
         let code = stored.rcode();
@@ -206,8 +206,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             let client = waiter.client;
             self.effects.push_back(Effect::Reply { client, message });
         }
-        self.cache
-            .stale_at_once(cache_key, asked(&key), now + STALE_AGAIN);
+        self.cache.refresh_failed(now, cache_key, asked(&key));
     }
 
     /// Takes a flight away and closes what it has open.

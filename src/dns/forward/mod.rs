@@ -16,6 +16,7 @@ mod tasks;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 pub use effect::{Effect, Origin, Outcome};
@@ -27,18 +28,16 @@ use super::flight::Flights;
 use super::hosts::Hosts;
 use super::querylog::QueryLog;
 use super::rebind::Exempt;
-use super::route::{Groups, Router};
+use super::route::{Group, Groups, Route, Router};
 use super::stats::{CacheStats, DnsStats};
 use super::ttl::Ttls;
 use super::upstream::{Server, UpstreamId, Upstreams};
+use super::wire::Question;
 use crate::config::{Config, Host, HttpsRecords};
 use crate::rules::Family;
 
 /// A client gets a stale answer when there is no other after this time (RFC 8767, 5).
 const STALE_AFTER: Duration = Duration::from_millis(1800);
-
-/// A stale answer is given at once for so long after a try to refresh it failed (RFC 8767, 5).
-const STALE_AGAIN: Duration = Duration::from_secs(30);
 
 /// A flight ends after this time, however many upstreams there are to ask.
 const FLIGHT_TIME: Duration = Duration::from_secs(8);
@@ -65,7 +64,7 @@ struct Settings {
     ttls: Ttls,
     /// None: rebinding is allowed.
     rebind: Option<Exempt>,
-    bootstrap: Option<std::rc::Rc<super::route::Group>>,
+    bootstrap: Option<Rc<Group>>,
     prefer: Option<Family>,
     block_https: bool,
     prefetch: bool,
@@ -146,32 +145,11 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             && old.dns_ttls == new.dns_ttls
             && old.dns.rebind_protection == new.dns.rebind_protection
             && old.dns.rebind_domains == new.dns.rebind_domains;
-        let sized_alike = old.dns.cache_bytes == new.dns.cache_bytes
-            && old.dns.serve_stale == new.dns.serve_stale;
-        if judged_alike && sized_alike {
-            self.keep_cached();
-        } else {
-            let counters = self.cache.counters();
-            self.cache = Cache::new(new.dns.cache_bytes as usize, new.dns.serve_stale);
-            self.cache.set_counters(counters);
-        }
-    }
-
-    /// Keeps those cached answers that come from whom would be asked today.
-    fn keep_cached(&mut self) {
-        use super::route::Route;
+        self.cache
+            .reconfigure(new.dns.cache_bytes as usize, new.dns.serve_stale);
         let router = &self.settings.router;
-        self.cache.retain(|question, server| {
-            let asked = match server {
-                Server::AsIs(addr) => Some(addr),
-                Server::Upstream(_) => None,
-            };
-            match (router.route(&question.text(), question.qtype(), asked), server) {
-                (Route::Ask(group), Server::Upstream(id)) => group.upstreams.contains(&id),
-                (Route::AsIs(addr), Server::AsIs(server)) => addr == server,
-                _ => false,
-            }
-        });
+        self.cache
+            .retain(|question, server, _| (judged_alike && still_asked(router, question, server)).then_some(server));
     }
 
     /// When [`Self::tick`] is to be called next.
@@ -197,7 +175,6 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             waiting: self.flights.waiting(),
             cache: CacheStats {
                 hits: counters.hits,
-                stale: counters.stale,
                 stored: counters.stored,
                 evicted: counters.evicted,
                 entries: self.cache.entries(),
@@ -211,6 +188,19 @@ impl<C: Clone + PartialEq> Forwarder<C> {
     /// The last queries, oldest first; empty while the log is off.
     pub fn query_log(&self) -> &QueryLog {
         &self.log
+    }
+}
+
+/// Whether a cached answer comes from whom would be asked today.
+fn still_asked(router: &Router, question: Question<&[u8]>, server: Server) -> bool {
+    let asked = match server {
+        Server::AsIs(addr) => Some(addr),
+        Server::Upstream(_) => None,
+    };
+    match (router.route(&question.text(), question.qtype(), asked), server) {
+        (Route::Ask(group), Server::Upstream(id)) => group.upstreams.contains(&id),
+        (Route::AsIs(addr), Server::AsIs(server)) => addr == server,
+        _ => false,
     }
 }
 

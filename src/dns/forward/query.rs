@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
-use super::super::cache::{self, Hit};
+use super::super::cache::{self, Found};
 use super::super::flight::{FlightId, Joined, Key, Lane, Waiter};
 use super::super::querylog::Source;
 use super::super::route::Route;
 use super::super::upstream::Server;
 use super::super::wire::{
-    Aging, Asker, Ede, Query, Refusal, error_without_question, flag, rcode, rtype,
+    Aging, Asker, Ede, Query, Refusal, error_without_question, flag, rcode, rtype, walk,
 };
 use super::{FLIGHT_TIME, Forwarder, Origin, Outcome, STALE_AFTER};
 use crate::rules::Family;
@@ -92,7 +92,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             .cache
             .lookup(now, asked.cache_key(), asked.origin.asked)
         {
-            Some(Hit::Fresh {
+            Some(Found::Fresh {
                 stored,
                 age,
                 prefetch,
@@ -106,7 +106,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
                 self.note(now, asked, Source::Cache, code);
                 return Outcome::Answered;
             }
-            Some(Hit::Stale { stored, at_once }) => {
+            Some(Found::Stale { stored, at_once }) => {
                 if at_once {
                     let code = stored.rcode();
                     asker.answer(stored, Aging::Stale, Some(stale_reason(code)), out);
@@ -137,13 +137,15 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             asked.query.flags & flag::CD != 0,
         );
         match self.cache.lookup(now, key, asked.origin.asked) {
-            Some(Hit::Fresh { stored, .. }) if stored.has_answer() => {
+            Some(Found::Fresh { stored, .. })
+                if walk(stored.wire(), &other).is_ok_and(|answer| answer.positive) =>
+            {
                 asked.asker.error(rcode::NOERROR, None, out);
                 self.stats.suppressed += 1;
                 self.note(now, asked, Source::Rule, rcode::NOERROR);
                 Some(Outcome::Answered)
             }
-            Some(Hit::Fresh { .. }) => None,
+            Some(Found::Fresh { .. }) => None,
             _ => Some(self.admit(now, asked, false, out)),
         }
     }
