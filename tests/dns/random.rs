@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use dae::config::Config;
-use dae::dns::flight::FlightId;
-use dae::dns::forward::{Effect, Forwarder, Outcome};
+use dae::dns::attempt::{AttemptId, Fault};
+use dae::dns::forward::{Effect, Forwarder, Origin, Outcome};
 use dae::dns::wire::{Aging, Asker, Query, Question, walk};
 use hickory_proto::op::Message;
 use proptest::prelude::*;
@@ -179,8 +179,8 @@ struct Books {
     /// Queries that wait, by client.
     waiting: HashMap<Client, usize>,
     /// Sockets and TCP queries that are open, with the query last sent.
-    udp: Vec<(FlightId, Vec<u8>)>,
-    tcp: Vec<(FlightId, Vec<u8>)>,
+    udp: Vec<(AttemptId, Vec<u8>)>,
+    tcp: Vec<(AttemptId, Vec<u8>)>,
     learnt: usize,
 }
 
