@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use super::cache::{self, Cache};
+use super::cache::{self, Cache, Found};
 use super::course::{Course, Due, Leg};
 use super::flight::{Flight, FlightId, Flights, Joined, Key, Waiter};
 use super::route::{Route, Router, Server};
@@ -116,7 +116,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         let upstreams = names.chain(["asis".to_owned()]).map(named).collect();
         Self {
             router: Router::new(config, ourselves),
-            cache: Cache::new(config.dns.cache_bytes as usize),
+            cache: Cache::new(config.dns.cache_bytes as usize, 0),
             flights: Flights::new(config.dns.max_queries as usize),
             effects: VecDeque::new(),
             stats: DnsStats {
@@ -162,8 +162,8 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         let checking_disabled = query.flags & flag::CD != 0;
         let key = cache::Key::new(&query.question, query.dnssec_ok(), checking_disabled);
         if query.edns.is_none_or(|edns| edns.version == 0) {
-            if let Some(hit) = self.cache.lookup(now, key, asked) {
-                asker.answer(hit.stored, wire::Aging::Aged(hit.age), None, out);
+            if let Some(Found::Fresh { stored, age, .. }) = self.cache.lookup(now, key, asked) {
+                asker.answer(stored, wire::Aging::Aged(age), None, out);
                 return Outcome::Answered;
             }
             return self.admit(now, client, query, &asker, asked, out);
