@@ -199,7 +199,7 @@ fn broken_service_records_have_no_hints() {
     assert_eq!(addresses(65, &pointer).len(), 3);
     for (data, what) in [
         (service(&[(4, &four[..7])]), "half an address"),
-        (service(&[(4, &[])]), "no address"),
+        (service(&[(4, &four), (6, &[])]), "no address"),
         (
             service(&[(4, &four), (6, &six[..15])]),
             "a good one and a broken one",

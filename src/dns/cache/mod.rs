@@ -195,10 +195,10 @@ impl Cache {
             mark: life - prefetch,
         };
         let counters = &mut self.counters;
-        self.table.insert(hash, entry, |old| {
+        let kept = self.table.insert(hash, entry, |old| {
             counters.evicted += u64::from(old.age(now) < old.life);
         });
-        counters.stored += 1;
+        self.counters.stored += u64::from(kept);
     }
 
     /// Nobody gave a better answer to a question: for [`FAILURE_RECHECK`] seconds the stale one

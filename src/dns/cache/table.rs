@@ -153,16 +153,21 @@ impl Table {
         0..self.slots.len() as u32
     }
 
-    /// Puts an answer in, unless it is larger than the table. What has to leave for it is shown
-    /// to `evicted`.
-    pub(super) fn insert(&mut self, hash: u32, entry: Entry, mut evicted: impl FnMut(&Entry)) {
+    /// Puts an answer in; false when it is larger than the table. What has to leave for it is
+    /// shown to `evicted`.
+    pub(super) fn insert(
+        &mut self,
+        hash: u32,
+        entry: Entry,
+        mut evicted: impl FnMut(&Entry),
+    ) -> bool {
         let cost = cost(&entry.stored);
         if self.fixed + cost > self.bound {
-            return;
+            return false;
         }
         while self.bytes + cost > self.bound || self.entries == self.max_slots {
             if self.oldest == NONE {
-                return;
+                return false;
             }
             if let Some(entry) = self.remove(self.oldest) {
                 evicted(&entry);
@@ -180,6 +185,7 @@ impl Table {
         self.link_newest(at);
         self.entries += 1;
         self.bytes += cost;
+        true
     }
 
     /// Takes away what is at a place that is in use.
