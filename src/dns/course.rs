@@ -23,6 +23,9 @@ pub const UDP_TIME: Duration = Duration::from_millis(4250);
 /// Most silence on UDP before the stream begins.
 pub const STREAM_AFTER: Duration = Duration::from_millis(750);
 
+/// Where UDP is taken for dead, silence on the stream after which it is tried all the same.
+pub const UDP_AFTER: Duration = Duration::from_millis(400);
+
 /// The stream's own time, from its beginning to the answer.
 pub const STREAM_TIME: Duration = Duration::from_millis(3500);
 
@@ -55,7 +58,7 @@ impl Leg {
 pub struct Pace {
     /// Silence after which a datagram is sent again.
     pub rto: Duration,
-    /// UDP is known not to work: a transport with both legs uses the stream alone.
+    /// UDP is known not to work: a transport with both legs begins with the stream.
     pub udp_dead: bool,
 }
 
@@ -85,6 +88,8 @@ pub enum Due {
     SendUdp,
     /// UDP was silent for too long: send the query by stream.
     BeginStream,
+    /// The stream was silent for too long: send the query by UDP, though it is taken for dead.
+    BeginUdp,
     /// UDP's time is over.
     EndUdp,
     /// The stream's time is over.
@@ -132,10 +137,9 @@ impl Course {
         self.began = now;
         (self.udp, self.stream) = match self.transport {
             Transport::Udp => (Leg::Open(now), Leg::Over),
-            Transport::TcpUdp if !pace.udp_dead => (Leg::Open(now), Leg::Idle),
-            Transport::TcpUdp | Transport::Tcp | Transport::Tls | Transport::Https => {
-                (Leg::Over, Leg::Open(now))
-            }
+            Transport::TcpUdp if pace.udp_dead => (Leg::Idle, Leg::Open(now)),
+            Transport::TcpUdp => (Leg::Open(now), Leg::Idle),
+            Transport::Tcp | Transport::Tls | Transport::Https => (Leg::Over, Leg::Open(now)),
         };
     }
 
@@ -183,8 +187,12 @@ impl Course {
     }
 
     fn udp_deadline(&self) -> Option<(Instant, Due)> {
-        let Leg::Open(since) = self.udp else {
-            return None;
+        let since = match self.udp {
+            Leg::Idle if self.address_by.is_none() => {
+                return Some((self.began + UDP_AFTER, Due::BeginUdp));
+            }
+            Leg::Open(since) => since,
+            Leg::Idle | Leg::Over => return None,
         };
         let end = (since + UDP_TIME, Due::EndUdp);
         let send = self.next_send().map(|after| (since + after, Due::SendUdp));
@@ -229,6 +237,15 @@ impl Course {
         begins
     }
 
+    /// UDP begins, where it has waited for the stream; true then.
+    pub fn begin_udp(&mut self, now: Instant) -> bool {
+        let begins = self.udp == Leg::Idle;
+        if begins {
+            self.udp = Leg::Open(now);
+        }
+        begins
+    }
+
     /// A datagram with a wrong ID or question came; true when there were too many.
     pub fn count_foreign(&mut self) -> bool {
         self.foreign = self.foreign.saturating_add(1);
@@ -250,7 +267,8 @@ impl Course {
 
     /// Whether no leg can bring an answer any more.
     pub fn is_lost(&self) -> bool {
-        !self.udp.is_open() && !self.stream.is_open() && self.address_by.is_none()
+        let idle = self.udp == Leg::Idle;
+        !self.udp.is_open() && !self.stream.is_open() && self.address_by.is_none() && !idle
     }
 }
 
@@ -259,11 +277,11 @@ mod tests {
     use super::*;
 
     /// Plays an attempt that nobody answers: milliseconds and what was due.
-    fn silence(transport: Transport, rto: u64) -> Vec<(u128, Due)> {
+    fn silence(transport: Transport, rto: u64, udp_dead: bool) -> Vec<(u128, Due)> {
         let start = Instant::now();
         let pace = Pace {
             rto: Duration::from_millis(rto),
-            udp_dead: false,
+            udp_dead,
         };
         let mut course = Course::new(transport, pace, start);
         if course.udp.is_open() {
@@ -275,6 +293,7 @@ mod tests {
             match due {
                 Due::SendUdp => course.udp_sent(),
                 Due::BeginStream => assert!(course.begin_stream(at)),
+                Due::BeginUdp => assert!(course.begin_udp(at)),
                 Due::EndUdp => course.udp = Leg::Over,
                 Due::EndStream => course.stream = Leg::Over,
                 Due::NoAddress => unreachable!(),
@@ -288,7 +307,7 @@ mod tests {
     #[test]
     fn datagrams_follow_quickly_and_then_slowly() {
         let sends = |transport, rto| -> Vec<u128> {
-            let all = silence(transport, rto).into_iter();
+            let all = silence(transport, rto, false).into_iter();
             all.filter(|(_, due)| *due == Due::SendUdp)
                 .map(|(at, _)| at)
                 .collect()
@@ -307,7 +326,7 @@ mod tests {
     #[test]
     fn a_stream_begins_beside_udp_and_has_its_own_time() {
         let of = |rto, wanted| {
-            let mut all = silence(Transport::TcpUdp, rto).into_iter();
+            let mut all = silence(Transport::TcpUdp, rto, false).into_iter();
             all.find(|(_, due)| *due == wanted).unwrap().0
         };
         assert_eq!(of(40, Due::BeginStream), 200);
@@ -315,5 +334,13 @@ mod tests {
         assert_eq!(of(400, Due::BeginStream), 750);
         assert_eq!(of(40, Due::EndStream), 200 + 3500);
         assert_eq!(of(400, Due::EndUdp), 4250);
+    }
+
+    #[test]
+    fn dead_udp_is_tried_when_the_stream_is_silent_too() {
+        let all = silence(Transport::TcpUdp, 100, true);
+        assert_eq!(all[0], (400, Due::BeginUdp));
+        assert!(all.contains(&(3500, Due::EndStream)));
+        assert_eq!(all.last(), Some(&(4650, Due::EndUdp)));
     }
 }

@@ -10,7 +10,7 @@ use crate::config::{self, Config, Host, Transport};
 
 /// Names an upstream, once and for ever: a changed one gets a new ID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct UpstreamId(u32);
+pub struct UpstreamId(pub(super) u32);
 
 /// Who is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

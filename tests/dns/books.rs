@@ -131,9 +131,12 @@ fn play(events: &[Event]) -> Result<(), TestCaseError> {
         books.effects()?;
         books.check()?;
     }
-    let end = books.now + Duration::from_millis(8001);
+    let latest = books.now + Duration::from_millis(8001);
     while let Some(deadline) = books.forwarder.next_deadline() {
-        prop_assert!(deadline < end, "a query that waits for more than 8 s");
+        // Looking for the address of an upstream may take as long again, twice.
+        let waits = !books.waiting.is_empty();
+        prop_assert!(deadline < latest || !waits, "a query that waits for more than 8 s");
+        prop_assert!(deadline < latest + Duration::from_secs(16), "a flight without end");
         books.now = books.now.max(deadline);
         books.forwarder.tick(books.now);
         books.effects()?;

@@ -102,6 +102,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             Fault::Remote => self.blame(id),
             Fault::Local => self.stats.local_faults += 1,
         }
+        self.begin_udp(now, id);
         self.go_on(now, id);
     }
 
@@ -143,6 +144,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
                 self.timed_out(id);
                 self.begin_stream(now, id);
             }
+            Due::BeginUdp => self.begin_udp(now, id),
             Due::EndUdp => {
                 self.timed_out(id);
                 self.blame_silently(id);
@@ -158,6 +160,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
                     attempt: id,
                     timed_out: true,
                 });
+                self.begin_udp(now, id);
                 self.go_on(now, id);
             }
             Due::NoAddress => self.no_address(now, id),
@@ -181,6 +184,15 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             let server = attempt.server;
             self.upstreams.known(server).stats.fallbacks += 1;
             self.send_stream(id);
+        }
+    }
+
+    fn begin_udp(&mut self, now: Instant, id: AttemptId) {
+        if self
+            .attempt(id)
+            .is_some_and(|attempt| attempt.course.begin_udp(now))
+        {
+            self.send_udp(id, true);
         }
     }
 

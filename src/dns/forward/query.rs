@@ -213,8 +213,15 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         };
         let waiter = Waiter::new(origin.client.clone(), origin.from, now, asker);
         match self.flights.join(key, waiter, now + FLIGHT_TIME) {
-            Joined::Leader(id) => self.take_off(now, id, &route, stale),
-            Joined::Follower(_) => self.stats.followers += 1,
+            Joined::Leader(id) => {
+                self.expect_stale(now, id, stale);
+                self.accompany(now, id, &route);
+                self.depart(now, id, &route);
+            }
+            Joined::Follower(id) => {
+                self.stats.followers += 1;
+                self.expect_stale(now, id, stale);
+            }
             Joined::Repeated => {
                 self.admission.leave(origin.from);
                 self.stats.repeated += 1;
@@ -236,13 +243,15 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         Outcome::Answered
     }
 
-    /// Begins the flight of a client.
-    fn take_off(&mut self, now: Instant, id: FlightId, route: &Route, stale: bool) {
-        if let Some(flight) = self.flights.get(id) {
-            flight.stale_at = stale.then_some(now + STALE_AFTER);
+    /// The clients of a flight wait no longer than this for a fresh answer.
+    fn expect_stale(&mut self, now: Instant, id: FlightId, stale: bool) {
+        if stale
+            && let Some(flight) = self.flights.get(id)
+            && flight.stale_at.is_none()
+        {
+            flight.stale_at = Some(now + STALE_AFTER);
+            self.flights.reschedule(id);
         }
-        self.accompany(now, id, route);
-        self.depart(now, id, route);
     }
 
     /// Asks those whom the route says.
