@@ -101,7 +101,7 @@ mod tests {
         const DIGITS: &[u8; 64] =
             b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
         let mut bits: String = bytes.iter().map(|byte| format!("{byte:08b}")).collect();
-        while bits.len() % 6 != 0 {
+        while !bits.len().is_multiple_of(6) {
             bits.push('0');
         }
         let digit = |at: usize| usize::from_str_radix(&bits[at..at + 6], 2).unwrap();
