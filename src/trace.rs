@@ -119,3 +119,32 @@ fn learnt(run_dir: &Path, addr: IpAddr) -> Vec<Box<str>> {
         .filter_map(|name| name.as_str().map(Box::from))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn candidates_are_named_with_their_policy() {
+        let text = b"config dae 'main'\n\
+            config upstream 'one'\n option url 'udp://192.0.2.1'\n\
+            config upstream 'two'\n option url 'tls://192.0.2.2'\n\
+            config dns 'dns'\n list upstream 'two'\n list upstream 'one'\n option policy 'race'\n\
+            config dns_rule\n option name 'r'\n option domain 'example.com'\n option upstream 'one'\n";
+        let config = Config::parse("dae", text).unwrap();
+        let router = Router::new(&config, Vec::new());
+        let answered = |name| resolver(&config, &router, name, Family::V4);
+        assert_eq!(
+            answered("other.example"),
+            "dns other.example A: upstreams 'two' 'one', race, the default"
+        );
+        assert_eq!(
+            answered("www.example.com"),
+            "dns www.example.com A: upstream 'one', by dns_rule 'r'"
+        );
+        assert_eq!(
+            answered("nas.lan"),
+            "dns nas.lan A: the server that the client asks, a local name"
+        );
+    }
+}

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use crate::rules::{MAX_RULES, Rule, Verdict};
 
 use super::low::Low;
-use super::names::{Names, Outbounds, Resolvers, twice};
+use super::names::{FIXED, Names, Outbounds, Resolvers, twice};
 use super::problem::{Problems, Wrong, show};
 use super::types::{Config, Main, Outbound, OutboundKind, Upstream};
 use super::uci::Place;
@@ -107,7 +107,7 @@ fn main_section(
         );
         problems.add(low.section.place, &low.label, "interface", wrong);
     }
-    let (action, outbound) = outbounds.resolve(low, &o::DEFAULT_OUTBOUND, problems)?;
+    let (action, outbound) = outbounds.resolve(low, &o::DEFAULT_OUTBOUND, &FIXED, problems)?;
     Some(Main {
         enabled: low.get(&o::ENABLED)?,
         interfaces: interfaces.to_vec(),

@@ -3,7 +3,7 @@
 use crate::rules::{Action, Selector};
 
 use super::low::{Item, Low};
-use super::problem::{Problems, Wrong, suggest};
+use super::problem::{Problems, Wrong, show, suggest};
 use super::spec::Opt;
 use super::types::{Candidates, Policy, Resolver};
 
@@ -31,15 +31,20 @@ impl<'a> Names<'a> {
     }
 }
 
+/// Outbounds of flows that are no nodes.
+pub(super) const FIXED: [&str; 2] = ["direct", "block"];
+
 /// Where flows can go.
 pub(super) struct Outbounds<'a>(pub(super) Names<'a>);
 
 impl Outbounds<'_> {
-    /// The action, and the index into `Config::outbounds`; a missing node is told.
+    /// The action, and the index into `Config::outbounds`; a missing node is told. `words` could
+    /// stand there, too.
     pub(super) fn resolve(
         &self,
         low: &Low,
         option: &Opt<String>,
+        words: &[&'static str],
         problems: &mut Problems,
     ) -> Option<(Action, u16)> {
         let name = low.get(option)?;
@@ -52,7 +57,7 @@ impl Outbounds<'_> {
                     .index(name)
                     .and_then(|index| u16::try_from(index + 2).ok());
                 if index.is_none() && !problems.is_full() {
-                    let wrong = self.0.missing("node", name, &["direct", "block"]);
+                    let wrong = self.0.missing("node", name, words);
                     problems.add(low.place(option), &low.label, option.spec.name, wrong);
                 }
                 index.map(|index| (Action::Proxy, index))
@@ -109,7 +114,7 @@ impl Resolvers<'_> {
         for item in &items {
             match self.index(low, list, item, words, problems) {
                 Some(index) if upstreams.contains(&index) => {
-                    let wrong = twice(&item.value);
+                    let wrong = twice(show(&item.value));
                     problems.add(item.place, &low.label, list.spec.name, wrong);
                     good = false;
                 }

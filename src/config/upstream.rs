@@ -44,7 +44,7 @@ pub(super) fn build(
 
 /// Index into the outbounds; none of them is `block`.
 fn outbound(low: &Low, outbounds: &Outbounds, problems: &mut Problems) -> Option<usize> {
-    let (action, index) = outbounds.resolve(low, &o::OUTBOUND, problems)?;
+    let (action, index) = outbounds.resolve(low, &o::OUTBOUND, &["direct"], problems)?;
     if action == Action::Block {
         let wrong = Wrong::new(
             "nobody can be asked through block",
@@ -129,7 +129,7 @@ fn tls(low: &Low, host: &UpstreamHost, problems: &mut Problems) -> Option<Tls> {
     };
     if !verify && low.has(&o::CA) {
         let wrong = Wrong::new(
-            "nobody vouches for a server of which pins are known and no name",
+            "only the pins count, because neither the url nor option tls_name has a name",
             "remove it, or write option tls_name",
         );
         problems.add(low.place(&o::CA), &low.label, "ca", wrong);

@@ -237,7 +237,7 @@ fn what_is_no_link_is_refused_with_a_hint() {
 proptest! {
     #[test]
     fn no_word_of_a_link_is_told(
-        head in "(socks5|udp|ss|x|)(://)?",
+        head in "(socks5|udp|tls|https|ss|x|)(://)?",
         user in "[a-z]{0,4}",
         secret in "[G-Z]{8}[!-~]{0,8}",
         tail in "[:@/?#%\\[\\]]{0,3}[0-9.:]{0,6}",
@@ -248,6 +248,8 @@ proptest! {
             format!("{head}{secret}:{user}@{tail}"),
             format!("{head}{user}:{secret}"),
             format!("{secret}{head}{tail}"),
+            format!("{head}dns.example/{secret}{tail}"),
+            format!("{head}192.0.2.1:{tail}/{secret}"),
         ] {
             for wrong in [read_node(&text).err(), read_upstream(&text).err()] {
                 let told = wrong.map_or(String::new(), |wrong| wrong.what + &wrong.write);

@@ -77,7 +77,7 @@ pub(in crate::config) fn upstream(_: &Spec, text: &str) -> Result<UpstreamLink, 
     let (host_text, port) = split_port(authority, default_port)?;
     let host = match host_text.parse::<IpAddr>() {
         Ok(address) => UpstreamHost::Addr(usable(address)?),
-        Err(_) if authority.starts_with('[') => {
+        Err(_) if authority.starts_with('[') && !host_text.contains('%') => {
             return Err(Wrong::new("the address in brackets is not one", PORT_FORM));
         }
         Err(_) => UpstreamHost::Name(host(host_text)?),

@@ -73,9 +73,9 @@ pub(super) static SECTIONS: [SectionSpec; 9] = [
         kind: "answer_rule",
         naming: Naming::Ordered,
         max: 256,
-        help: "Judges answers of upstreams. The first answer_rule that accepts an answer decides; \
-               without one it is passed on. A rule accepts an answer when every option given \
-               here does.",
+        help: "Judges answers of upstreams. The first answer_rule that matches decides; an answer \
+               that none matches is passed on. A rule matches when every option given here \
+               accepts the answer.",
         options: answer_rule::OPTIONS,
     },
     SectionSpec {

@@ -22,7 +22,7 @@ pub static URL: Opt<UpstreamLink> = Opt::new(
 pub static ADDR: Opt<IpAddr> = Opt::new(
     "addr",
     Text("an address"),
-    values::address,
+    values::server_address,
     "Addresses of the name in the url: nobody is asked for them then.",
 )
 .list(MAX_ADDRS);

@@ -61,15 +61,14 @@ pub(in crate::config) fn loopback(spec: &Spec, text: &str) -> Result<SocketAddr,
     Ok(socket)
 }
 
+/// An address of a server; that of a name is meant, so there is no word about names.
+pub(in crate::config) fn server_address(spec: &Spec, text: &str) -> Result<IpAddr, Wrong> {
+    usable(plain_address(spec, text)?)
+}
+
 /// Any address of one host, and the unspecified one: as an answer it leads nowhere.
 pub(in crate::config) fn any_address(spec: &Spec, text: &str) -> Result<IpAddr, Wrong> {
-    let Ok(address) = text.parse::<IpAddr>() else {
-        return Err(Wrong::new(
-            format!("{} is not an address", show(text)),
-            format!("write {}", spec.form),
-        ));
-    };
-    let address = address.to_canonical();
+    let address = plain_address(spec, text)?;
     if is_groupcast(address) {
         return Err(Wrong::new(
             format!("{address} is not the address of one host"),
@@ -77,6 +76,16 @@ pub(in crate::config) fn any_address(spec: &Spec, text: &str) -> Result<IpAddr, 
         ));
     }
     Ok(address)
+}
+
+fn plain_address(spec: &Spec, text: &str) -> Result<IpAddr, Wrong> {
+    let Ok(address) = text.parse::<IpAddr>() else {
+        return Err(Wrong::new(
+            format!("{} is not an address", show(text)),
+            format!("write {}", spec.form),
+        ));
+    };
+    Ok(address.to_canonical())
 }
 
 /// Refuses addresses to which no connection can go, and writes IPv4-mapped ones as IPv4.

@@ -15,7 +15,7 @@ mod dns;
 mod tls;
 
 pub(super) use address::{
-    address, any_address, loopback, mac, net, not_an_address, ports, socket, usable,
+    address, any_address, loopback, mac, net, not_an_address, ports, server_address, socket, usable,
 };
 pub(super) use dns::{
     Action, action, domain, host, host_name, https_records, local_domain, policy, prefer, qtype,
