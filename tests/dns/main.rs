@@ -6,6 +6,7 @@
 #[allow(dead_code, reason = "shared with the tests of flows")]
 #[path = "../flow/home.rs"]
 mod home;
+mod hosts;
 mod messages;
 mod peers;
 mod random;
