@@ -43,8 +43,7 @@ pub fn report(cli: &Cli, trace: &Trace) -> Result<String> {
     };
     let mut lines = explain::explain(&context, &flow, &names);
     if config.dns.enabled {
-        let mut groups = Groups::new(Upstreams::new(config).ids(), 0);
-        let router = Router::new(config, Vec::new(), &mut groups);
+        let router = router(config);
         lines.extend(
             names
                 .iter()
@@ -52,6 +51,11 @@ pub fn report(cli: &Cli, trace: &Trace) -> Result<String> {
         );
     }
     Ok(lines.join("\n") + "\n")
+}
+
+fn router(config: &Config) -> Router {
+    let mut groups = Groups::new(Upstreams::new(config).ids(), 0);
+    Router::new(config, Vec::new(), &mut groups)
 }
 
 /// Who answers the query that a client of this IP version asks for a name.
@@ -132,7 +136,7 @@ mod tests {
             config dns 'dns'\n list upstream 'two'\n list upstream 'one'\n option policy 'race'\n\
             config dns_rule\n option name 'r'\n option domain 'example.com'\n option upstream 'one'\n";
         let config = Config::parse("dae", text).unwrap();
-        let router = Router::new(&config, Vec::new());
+        let router = router(&config);
         let answered = |name| resolver(&config, &router, name, Family::V4);
         assert_eq!(
             answered("other.example"),

@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Instant;
 
+use super::admission::{Admission, Place};
 use super::attempt::{Attempt, AttemptId};
 use super::route::GroupId;
 use super::upstream::{Server, UpstreamId};
@@ -71,6 +72,7 @@ pub struct Waiter<C> {
     question: Box<[u8]>,
     edns: Option<Edns>,
     tcp: bool,
+    place: Option<Place>,
 }
 
 impl<C> Waiter<C> {
@@ -92,6 +94,7 @@ impl<C> Waiter<C> {
             question: question.into(),
             edns,
             tcp,
+            place: None,
         }
     }
 
@@ -209,6 +212,8 @@ pub enum Joined {
     Repeated,
     /// Too many wait.
     Full,
+    /// Too many of this client wait.
+    Crowded,
 }
 
 /// All flights.
@@ -219,8 +224,13 @@ pub struct Flights<C> {
     deadlines: BTreeSet<(Instant, FlightId)>,
     waiting: usize,
     max_waiting: usize,
+    admission: Admission,
     /// Flights without a client.
     idle: usize,
+}
+
+fn flight_is_full<C>(flight: Option<&mut Flight<C>>) -> bool {
+    flight.is_none_or(|flight| flight.waiters.len() >= MAX_WAITERS)
 }
 
 struct Slot<C> {
@@ -229,8 +239,9 @@ struct Slot<C> {
 }
 
 impl<C: PartialEq> Flights<C> {
-    /// At most `max_waiting` clients wait, all flights together.
-    pub fn new(max_waiting: usize) -> Self {
+    /// At most `max_waiting` queries wait, all flights together, and `max_of_client` of each
+    /// client.
+    pub fn new(max_waiting: usize, max_of_client: u32) -> Self {
         Self {
             by_key: HashMap::new(),
             slots: Vec::new(),
@@ -238,17 +249,19 @@ impl<C: PartialEq> Flights<C> {
             deadlines: BTreeSet::new(),
             waiting: 0,
             max_waiting,
+            admission: Admission::new(max_of_client),
             idle: 0,
         }
     }
 
-    /// Another bound for those that come from now on.
-    pub fn set_max_waiting(&mut self, max_waiting: usize) {
+    /// Other bounds for those that come from now on.
+    pub fn set_bounds(&mut self, max_waiting: usize, max_of_client: u32) {
         self.max_waiting = max_waiting;
+        self.admission.set_bound(max_of_client);
     }
 
     /// Adds a client to the flight of its question, a new one that ends at `ends` if need be.
-    pub fn join(&mut self, key: Key, waiter: Waiter<C>, ends: Instant) -> Joined {
+    pub fn join(&mut self, key: Key, mut waiter: Waiter<C>, ends: Instant) -> Joined {
         let under_way = self.by_key.get(&key).copied();
         if let Some(id) = under_way
             && let Some(flight) = self.get(id)
@@ -257,11 +270,12 @@ impl<C: PartialEq> Flights<C> {
             if flight.waiters.iter().any(again) {
                 return Joined::Repeated;
             }
-            if self.waiting >= self.max_waiting {
+            if self.waiting >= self.max_waiting || flight_is_full(self.get(id)) {
                 return Joined::Full;
             }
-            let Some(flight) = self.get(id).filter(|f| f.waiters.len() < MAX_WAITERS) else {
-                return Joined::Full;
+            waiter.place = self.admission.enter(waiter.from);
+            let (Some(_), Some(flight)) = (&waiter.place, self.get(id)) else {
+                return Joined::Crowded;
             };
             flight.waiters.push(waiter);
             let first = flight.waiters.len() == 1;
@@ -271,6 +285,10 @@ impl<C: PartialEq> Flights<C> {
         }
         if self.waiting >= self.max_waiting {
             return Joined::Full;
+        }
+        waiter.place = self.admission.enter(waiter.from);
+        if waiter.place.is_none() {
+            return Joined::Crowded;
         }
         let id = self.insert(key, ends);
         if let Some(flight) = self.get(id) {
@@ -353,8 +371,8 @@ impl<C: PartialEq> Flights<C> {
         if !flight.tasks.contains(&task) {
             flight.tasks.push(task);
         }
-        let waiters = std::mem::take(&mut flight.waiters);
-        self.waiting -= waiters.len();
+        let mut waiters = std::mem::take(&mut flight.waiters);
+        self.leave(&mut waiters);
         self.idle += usize::from(!waiters.is_empty());
         waiters
     }
@@ -365,15 +383,21 @@ impl<C: PartialEq> Flights<C> {
         if slot.generation != id.generation {
             return None;
         }
-        let flight = slot.flight.take()?;
+        let mut flight = slot.flight.take()?;
         // After four thousand million flights in one slot an ID comes again.
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(id.slot);
         self.by_key.remove(&flight.key);
         self.deadlines.remove(&(flight.deadline, id));
-        self.waiting -= flight.waiters.len();
+        self.leave(&mut flight.waiters);
         self.idle -= usize::from(flight.waiters.is_empty());
         Some(flight)
+    }
+
+    fn leave(&mut self, waiters: &mut [Waiter<C>]) {
+        self.waiting -= waiters.len();
+        let places = waiters.iter_mut().filter_map(|waiter| waiter.place.take());
+        places.for_each(|place| self.admission.leave(place));
     }
 
     /// Attempts that wait for the address of a server.

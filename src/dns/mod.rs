@@ -13,7 +13,7 @@ pub mod cache;
 pub mod course;
 pub mod flight;
 pub mod forward;
-mod frame;
+pub mod frame;
 pub mod health;
 pub mod hosts;
 mod notify;

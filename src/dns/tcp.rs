@@ -117,9 +117,9 @@ impl Clients {
     /// of the same client when that has many. None when all wait for answers.
     fn room(&self, from: IpAddr) -> Option<()> {
         let mut open = self.open.borrow_mut();
-        let client = admission::prefix(from);
+        let client = admission::Client::of(from);
         let all = open.values().map(|open| &open.connection);
-        let own = |connection: &&Rc<Connection>| admission::prefix(connection.from) == client;
+        let own = |connection: &&Rc<Connection>| admission::Client::of(connection.from) == client;
         let crowded = all.clone().filter(own).count() >= self.max_per_client;
         if crowded || open.len() >= self.max {
             self.count(|stats| stats.displaced += 1);

@@ -207,7 +207,7 @@ impl Books {
             }
             Event::Reload(number) => {
                 let new = configs().swap_remove(*number);
-                self.forwarder.reconfigure(self.now, &self.config, &new);
+                self.forwarder.reconfigure(&self.config, &new);
                 self.config = new;
             }
             Event::Udp(..) | Event::Stream(..) => {}

@@ -7,6 +7,7 @@
 #[path = "../flow/home.rs"]
 mod home;
 mod books;
+mod hosts;
 mod messages;
 mod peers;
 mod random;

@@ -221,15 +221,18 @@ impl Play {
     fn settings(&mut self, time: u64, text: &str) {
         self.pass(Duration::from_millis(time));
         let config = parse(text);
-        let now = self.start + self.now;
-        self.forwarder.reconfigure(now, &self.config, &config);
+        self.forwarder.reconfigure(&self.config, &config);
         self.config = config;
         writeln!(self.text, "{time} settings\n{text}---").unwrap();
         self.effects();
     }
 
     fn log(&mut self) {
-        let lines: Vec<String> = self.forwarder.query_log().lines().map(|l| l.to_string()).collect();
+        let log = self.forwarder.query_log();
+        let lines: Vec<String> = log
+            .lines()
+            .map(|line| serde_json::to_string(line).unwrap())
+            .collect();
         for line in lines {
             self.effect(&line);
         }

@@ -198,6 +198,14 @@ fn what_is_hot_is_asked_for_again_once() {
     assert_eq!(asks(&mut cache, &[95, 96, 97]), [96], "once is not hot");
     cache.insert(start, key(&question), SERVER, stored.clone(), 9);
     assert_eq!(asks(&mut cache, &[1, 2, 8, 8]), [0; 0], "too short a life");
+    cache.insert(start, key(&question), SERVER, stored.clone(), 1000);
+    assert_eq!(asks(&mut cache, &[899, 900]), [900]);
+    cache.refresh_failed(start + seconds(904), key(&question), None);
+    assert_eq!(
+        asks(&mut cache, &[905, 934, 999]),
+        [0; 0],
+        "once, whatever came of it"
+    );
     cache.insert(start, key(&question), SERVER, stored, 10);
     assert_eq!(asks(&mut cache, &[1, 2, 8, 9, 9]), [9]);
 }

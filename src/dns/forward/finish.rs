@@ -5,8 +5,7 @@ use std::time::Instant;
 use super::super::answer_rules::{Action, MAX_DEPTH};
 use super::super::cache::{self, Found};
 use super::super::flight::{Companion, Flight, FlightId, Key, Lane, Task, Waiter};
-use super::super::querylog::Source;
-use super::super::rebind::is_private;
+use super::super::querylog::Outcome as Logged;
 use super::super::upstream::Server;
 use super::super::wire::{Aging, Answer, Ede, Stored, flag, rcode};
 use super::query::stale_reason;
@@ -74,14 +73,11 @@ impl<C: Clone + PartialEq> Forwarder<C> {
                 None => {}
             }
         }
-        match &self.settings.rebind {
-            Some(exempt)
-                if answer.addresses.iter().any(|addr| is_private(*addr))
-                    && !exempt.holds(&key.question.text()) =>
-            {
-                Judgement::Withhold("rebind")
-            }
-            _ => Judgement::Give,
+        let forbids = |name: &str| self.settings.rebind.forbids(name, &answer.addresses);
+        if !answer.addresses.is_empty() && forbids(&key.question.text()) {
+            Judgement::Withhold("rebind")
+        } else {
+            Judgement::Give
         }
     }
 
@@ -191,20 +187,17 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             return;
         };
         let code = stored.rcode();
+        let mut stale = Vec::new();
         for waiter in self.flights.release(id, Task::Refresh) {
-            self.admission.leave(waiter.from);
             self.stats.stale += 1;
             let asker = waiter.asker();
             let mut message = Vec::new();
             asker.answer(stored, Aging::Stale, Some(stale_reason(code)), &mut message);
-            if self.log.is_on() {
-                let took = now.saturating_duration_since(waiter.since);
-                let source = Source::Stale;
-                self.log
-                    .push(now, waiter.from, &key.question, source, code, Some(took));
-            }
-            let client = waiter.client;
-            self.effects.push_back(Effect::Reply { client, message });
+            stale.push((waiter, message));
+        }
+        for (waiter, message) in stale {
+            self.note_reply(now, &waiter, &key, || Logged::Stale, code);
+            self.send(waiter, message);
         }
         self.cache.refresh_failed(now, cache_key, asked(&key));
     }
@@ -227,10 +220,8 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         let room = asker.limit().min(stored.wire().len() + 11);
         let mut message = Vec::with_capacity(room);
         asker.answer(stored, Aging::New, None, &mut message);
-        if self.log.is_on() {
-            let name = std::rc::Rc::clone(&self.upstreams.known(server).name);
-            self.note_reply(now, &waiter, key, Source::Upstream(&name), stored.rcode());
-        }
+        let name = self.upstreams.known(server).name.clone();
+        self.note_reply(now, &waiter, key, || Logged::Upstream(name), stored.rcode());
         self.send(waiter, message);
     }
 
@@ -245,14 +236,11 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         let mut message = Vec::new();
         waiter.asker().error(code, ede, &mut message);
         self.stats.servfail += u64::from(code == rcode::SERVFAIL);
-        if self.log.is_on() {
-            let source = if code == rcode::SERVFAIL {
-                Source::Failed
-            } else {
-                Source::Rule
-            };
-            self.note_reply(now, &waiter, key, source, code);
-        }
+        let outcome = || match code {
+            rcode::SERVFAIL => Logged::Failed,
+            _ => Logged::Rule,
+        };
+        self.note_reply(now, &waiter, key, outcome, code);
         self.send(waiter, message);
     }
 
@@ -261,17 +249,17 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         now: Instant,
         waiter: &Waiter<C>,
         key: &Key,
-        source: Source<'_>,
+        outcome: impl FnOnce() -> Logged,
         code: u8,
     ) {
-        let took = now.saturating_duration_since(waiter.since);
-        self.log
-            .push(now, waiter.from, &key.question, source, code, Some(took));
+        if self.log.is_on() {
+            let took = now.saturating_duration_since(waiter.since);
+            self.note(now, waiter.from, &key.question, outcome(), code, took);
+        }
     }
 
     /// The answer of a client that waited.
     fn send(&mut self, waiter: Waiter<C>, message: Vec<u8>) {
-        self.admission.leave(waiter.from);
         let client = waiter.client;
         self.effects.push_back(Effect::Reply { client, message });
     }

@@ -15,19 +15,18 @@ mod query;
 mod tasks;
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 pub use effect::{Effect, Origin, Outcome};
 
-use super::admission::Admission;
 use super::answer_rules::AnswerRules;
 use super::cache::Cache;
 use super::flight::Flights;
 use super::hosts::Hosts;
-use super::querylog::QueryLog;
-use super::rebind::Exempt;
+use super::querylog::{self, QueryLog};
+use super::rebind::Rebind;
 use super::route::{Group, Groups, Route, Router};
 use super::stats::{CacheStats, DnsStats};
 use super::ttl::Ttls;
@@ -48,10 +47,10 @@ pub struct Forwarder<C> {
     upstreams: Upstreams,
     cache: Cache,
     flights: Flights<C>,
-    admission: Admission,
     effects: VecDeque<Effect<C>>,
     stats: DnsStats,
     log: QueryLog,
+    started: Instant,
     /// Place for the question of a query.
     lower: Vec<u8>,
 }
@@ -62,8 +61,7 @@ struct Settings {
     answer_rules: AnswerRules,
     hosts: Hosts,
     ttls: Ttls,
-    /// None: rebinding is allowed.
-    rebind: Option<Exempt>,
+    rebind: Rebind,
     bootstrap: Option<Rc<Group>>,
     prefer: Option<Family>,
     block_https: bool,
@@ -84,11 +82,14 @@ impl Settings {
         Self {
             router: Router::new(config, ourselves, &mut groups),
             answer_rules: AnswerRules::new(config, &ids, &mut groups),
-            hosts: Hosts::new(&config.dns_hosts),
+            hosts: Hosts::new(
+                config
+                    .dns_hosts
+                    .iter()
+                    .map(|host| (&*host.name, &*host.addrs)),
+            ),
             ttls: Ttls::new(&config.dns_ttls),
-            rebind: dns
-                .rebind_protection
-                .then(|| Exempt::new(&dns.rebind_domains)),
+            rebind: Rebind::new(dns.rebind_protection, &dns.rebind_domains),
             bootstrap: dns.bootstrap.map(|upstream| groups.single(upstream)),
             prefer: dns.ipversion_prefer,
             block_https: dns.https_records == HttpsRecords::Block,
@@ -108,11 +109,11 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             settings: Settings::new(config, ourselves, upstreams.ids(), 0),
             upstreams,
             cache: Cache::new(dns.cache_bytes as usize, dns.serve_stale),
-            flights: Flights::new(dns.max_queries as usize),
-            admission: Admission::new(dns.max_client_queries as usize),
+            flights: Flights::new(dns.max_queries as usize, dns.max_client_queries),
             effects: VecDeque::new(),
             stats: DnsStats::default(),
-            log: QueryLog::new(dns.query_log as usize, now),
+            log: QueryLog::new(dns.query_log as usize),
+            started: now,
             lower: Vec::new(),
         }
     }
@@ -127,7 +128,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
     /// Goes on with another configuration. Flights under way end as they began; upstreams that
     /// are written as before keep identity, health and counters; cached answers stay when the
     /// same upstream would be asked again and would be judged as before.
-    pub fn reconfigure(&mut self, now: Instant, old: &Config, new: &Config) {
+    pub fn reconfigure(&mut self, old: &Config, new: &Config) {
         let ourselves = self.settings.router.ourselves().to_vec();
         self.upstreams.configure(new);
         self.settings = Settings::new(
@@ -136,11 +137,9 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             self.upstreams.ids(),
             self.settings.next_group,
         );
-        self.flights.set_max_waiting(new.dns.max_queries as usize);
-        self.admission.set_max(new.dns.max_client_queries as usize);
-        if old.dns.query_log != new.dns.query_log {
-            self.log = QueryLog::new(new.dns.query_log as usize, now);
-        }
+        self.flights
+            .set_bounds(new.dns.max_queries as usize, new.dns.max_client_queries);
+        self.log.resize(new.dns.query_log as usize);
         let judged_alike = old.answer_rules == new.answer_rules
             && old.dns_ttls == new.dns_ttls
             && old.dns.rebind_protection == new.dns.rebind_protection
@@ -183,6 +182,29 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             upstreams: self.upstreams.stats(),
             ..self.stats.clone()
         }
+    }
+
+    /// Notes what a client got, and how long it waited.
+    fn note(
+        &mut self,
+        now: Instant,
+        client: IpAddr,
+        question: &Question<impl AsRef<[u8]>>,
+        outcome: querylog::Outcome,
+        code: u8,
+        took: Duration,
+    ) {
+        let at = now.saturating_duration_since(self.started);
+        self.log.push(|| querylog::Line {
+            at,
+            client,
+            name: querylog::Name::new(&question.text()),
+            qtype: question.qtype(),
+            outcome,
+            rcode: code,
+            // A client waits for seconds at most.
+            ms: took.as_millis() as u32,
+        });
     }
 
     /// The last queries, oldest first; empty while the log is off.

@@ -1,10 +1,10 @@
 //! What clients ask: answered at once, or on its way.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::super::cache::{self, Found};
 use super::super::flight::{FlightId, Joined, Key, Lane, Waiter};
-use super::super::querylog::Source;
+use super::super::querylog::Outcome as Logged;
 use super::super::route::Route;
 use super::super::upstream::Server;
 use super::super::wire::{
@@ -79,7 +79,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         if let Some(stored) = self.settings.hosts.lookup(&query.question) {
             asker.answer(stored, Aging::New, None, out);
             self.stats.hosts += 1;
-            self.note(now, asked, Source::Hosts, rcode::NOERROR);
+            self.note_now(now, asked, Logged::Hosts, rcode::NOERROR);
             return Outcome::Answered;
         }
         if self.settings.prefer.is_some()
@@ -103,7 +103,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
                 if prefetch && self.settings.prefetch {
                     self.refresh(now, asked.query, asked.origin.asked);
                 }
-                self.note(now, asked, Source::Cache, code);
+                self.note_now(now, asked, Logged::Cache, code);
                 return Outcome::Answered;
             }
             Some(Found::Stale { stored, at_once }) => {
@@ -111,7 +111,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
                     let code = stored.rcode();
                     asker.answer(stored, Aging::Stale, Some(stale_reason(code)), out);
                     self.stats.stale += 1;
-                    self.note(now, asked, Source::Stale, code);
+                    self.note_now(now, asked, Logged::Stale, code);
                     return Outcome::Answered;
                 }
                 stale = true;
@@ -142,7 +142,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             {
                 asked.asker.error(rcode::NOERROR, None, out);
                 self.stats.suppressed += 1;
-                self.note(now, asked, Source::Rule, rcode::NOERROR);
+                self.note_now(now, asked, Logged::Rule, rcode::NOERROR);
                 Some(Outcome::Answered)
             }
             Some(Found::Fresh { .. }) => None,
@@ -182,7 +182,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             Route::Ask(_) if self.settings.block_https && is_service(question.qtype()) => {
                 self.stats.rejected += 1;
                 asker.error(rcode::NOERROR, Some(Ede::Blocked), out);
-                self.note(now, asked, Source::Rule, rcode::NOERROR);
+                self.note_now(now, asked, Logged::Rule, rcode::NOERROR);
                 return Outcome::Answered;
             }
             Route::Ask(group) => Lane::Group(group.id),
@@ -190,21 +190,16 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             Route::Reject => {
                 self.stats.rejected += 1;
                 asker.error(rcode::NOERROR, Some(Ede::Blocked), out);
-                self.note(now, asked, Source::Rule, rcode::NOERROR);
+                self.note_now(now, asked, Logged::Rule, rcode::NOERROR);
                 return Outcome::Answered;
             }
             Route::NobodyAsked => {
                 self.stats.refused += 1;
                 asker.error(rcode::REFUSED, Some(Ede::Prohibited), out);
-                self.note(now, asked, Source::Refused, rcode::REFUSED);
+                self.note_now(now, asked, Logged::Refused, rcode::REFUSED);
                 return Outcome::Answered;
             }
         };
-        if !self.admission.enter(origin.from) {
-            self.stats.refused += 1;
-            self.stats.refused_client += 1;
-            return self.refuse_one(now, asked, out);
-        }
         let key = Key {
             question: question.to_owned(),
             flags: query.flags & (flag::RD | flag::CD),
@@ -223,14 +218,15 @@ impl<C: Clone + PartialEq> Forwarder<C> {
                 self.expect_stale(now, id, stale);
             }
             Joined::Repeated => {
-                self.admission.leave(origin.from);
                 self.stats.repeated += 1;
                 return Outcome::Dropped;
             }
             Joined::Full => {
-                self.admission.leave(origin.from);
-                self.stats.refused += 1;
                 self.stats.overflowed += 1;
+                return self.refuse_one(now, asked, out);
+            }
+            Joined::Crowded => {
+                self.stats.refused_client += 1;
                 return self.refuse_one(now, asked, out);
             }
         }
@@ -238,8 +234,9 @@ impl<C: Clone + PartialEq> Forwarder<C> {
     }
 
     fn refuse_one(&mut self, now: Instant, asked: &Asked<'_, C>, out: &mut Vec<u8>) -> Outcome {
+        self.stats.refused += 1;
         asked.asker.error(rcode::REFUSED, Some(Ede::Other), out);
-        self.note(now, asked, Source::Refused, rcode::REFUSED);
+        self.note_now(now, asked, Logged::Refused, rcode::REFUSED);
         Outcome::Answered
     }
 
@@ -275,11 +272,12 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         self.begin_companion(now, id, &key, preferred);
     }
 
-    fn note(&mut self, now: Instant, asked: &Asked<'_, C>, source: Source<'_>, code: u8) {
+    /// Notes a query that was answered at once.
+    fn note_now(&mut self, now: Instant, asked: &Asked<'_, C>, outcome: Logged, code: u8) {
         if self.log.is_on() {
             let question = &asked.query.question;
-            self.log
-                .push(now, asked.origin.from, question, source, code, None);
+            let from = asked.origin.from;
+            self.note(now, from, question, outcome, code, Duration::ZERO);
         }
     }
 }

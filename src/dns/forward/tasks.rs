@@ -164,7 +164,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
     fn begin_task(&mut self, now: Instant, key: Key, task: Task) -> Option<FlightId> {
         match self.flights.join_task(key, task, now + FLIGHT_TIME) {
             Joined::Leader(id) => Some(id),
-            Joined::Full => {
+            Joined::Full | Joined::Crowded => {
                 self.stats.tasks_refused += 1;
                 None
             }

@@ -15,6 +15,12 @@ impl<B: AsRef<[u8]>> Question<B> {
         self.0.as_ref()
     }
 
+    /// The name as on the wire.
+    pub fn name(&self) -> &[u8] {
+        let bytes = self.as_bytes();
+        &bytes[..bytes.len() - 4]
+    }
+
     /// Type asked for.
     pub fn qtype(&self) -> u16 {
         let bytes = self.as_bytes();
@@ -30,8 +36,7 @@ impl<B: AsRef<[u8]>> Question<B> {
     /// The name in text: lower case, no final dot, empty for the root. Bytes that cannot stand
     /// in a name of a configuration are written `\ddd` (RFC 1035, 5.1).
     pub fn text(&self) -> String {
-        let bytes = self.as_bytes();
-        let mut rest = &bytes[..bytes.len() - 4];
+        let mut rest = self.name();
         let mut text = String::with_capacity(rest.len());
         while let Some((&length, tail)) = rest.split_first() {
             let (label, tail) = tail.split_at(usize::from(length).min(tail.len()));

@@ -57,6 +57,31 @@ impl Stored {
         }
     }
 
+    /// An answer of our own, NOERROR: records of the type asked for with this TTL (seconds) and
+    /// `data`, as many as fit into a message.
+    pub fn of(question: &Question, ttl: u32, data: &[Vec<u8>]) -> Self {
+        let mut message = vec![0; HEADER];
+        put_word(&mut message, 2, flag::QR | flag::RA);
+        message[5] = 1;
+        message.extend(question.as_bytes());
+        let mut ttls = Vec::with_capacity(data.len());
+        for data in data {
+            if message.len() + 12 + data.len() > usize::from(u16::MAX) {
+                break;
+            }
+            let pointer = 0xc000 | HEADER as u16;
+            for word in [pointer, question.qtype(), question.qclass()] {
+                message.extend(word.to_be_bytes());
+            }
+            ttls.push(message.len() as u16);
+            message.extend(ttl.to_be_bytes());
+            message.extend((data.len() as u16).to_be_bytes());
+            message.extend(data);
+        }
+        let counts = [ttls.len() as u16, 0, 0];
+        Self::new(&message, message.len(), counts, &ttls, question)
+    }
+
     /// The message.
     pub fn wire(&self) -> &[u8] {
         &self.bytes[..usize::from(self.wire)]
