@@ -312,10 +312,7 @@ mod tests {
                 .map(|(at, _)| at)
                 .collect()
         };
-        assert_eq!(
-            sends(Transport::Udp, 40),
-            [40, 80, 120, 160, 1000, 2250]
-        );
+        assert_eq!(sends(Transport::Udp, 40), [40, 80, 120, 160, 1000, 2250]);
         assert_eq!(
             sends(Transport::Udp, 400),
             [400, 800, 1200, 1600, 2000, 2400]

@@ -221,7 +221,9 @@ mod tests {
     fn probes_have_growing_pauses() {
         let mut now = Instant::now();
         let mut health = Health::default();
-        (0..3).for_each(|_| drop(health.failed(now)));
+        for _ in 0..3 {
+            health.failed(now);
+        }
         let mut pauses = Vec::new();
         let mut last = now;
         while pauses.len() < 8 {
@@ -239,12 +241,18 @@ mod tests {
     fn waits_follow_the_latency() {
         let mut health = Health::default();
         assert_eq!((health.pace().rto, health.hedge()), (100 * MS, 150 * MS));
-        (0..50).for_each(|_| drop(health.answered(Some(2 * MS))));
+        for _ in 0..50 {
+            health.answered(Some(2 * MS));
+        }
         assert_eq!((health.pace().rto, health.hedge()), (40 * MS, 100 * MS));
-        (0..50).for_each(|_| drop(health.answered(Some(200 * MS))));
+        for _ in 0..50 {
+            health.answered(Some(200 * MS));
+        }
         let rto = health.pace().rto;
         assert!(rto > 200 * MS && rto < 210 * MS, "{rto:?}");
-        (0..50).for_each(|_| drop(health.answered(Some(3000 * MS))));
+        for _ in 0..50 {
+            health.answered(Some(3000 * MS));
+        }
         assert_eq!((health.pace().rto, health.hedge()), (400 * MS, 400 * MS));
     }
 

@@ -89,12 +89,7 @@ fn deliver(socket: &Async<UdpSocket>, message: &[u8]) -> io::Result<()> {
     }
 }
 
-async fn receive(
-    server: Weak<Server>,
-    attempt: AttemptId,
-    id: u16,
-    socket: Rc<Async<UdpSocket>>,
-) {
+async fn receive(server: Weak<Server>, attempt: AttemptId, id: u16, socket: Rc<Async<UdpSocket>>) {
     loop {
         let readable = socket.readable().await;
         let Some(server) = server.upgrade() else {

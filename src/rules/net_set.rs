@@ -76,7 +76,8 @@ mod tests {
     fn net() -> impl Strategy<Value = Net> {
         // Few distinct bits, so that prefixes meet.
         prop_oneof![
-            (0u32..64, 0u8..=32).prop_map(|(bits, len)| (IpAddr::V4((bits << 24 | bits).into()), len)),
+            (0u32..64, 0u8..=32)
+                .prop_map(|(bits, len)| (IpAddr::V4((bits << 24 | bits).into()), len)),
             (0u128..64, 0u8..=128)
                 .prop_map(|(bits, len)| (IpAddr::V6((bits << 120 | bits).into()), len)),
         ]

@@ -135,8 +135,14 @@ fn play(events: &[Event]) -> Result<(), TestCaseError> {
     while let Some(deadline) = books.forwarder.next_deadline() {
         // Looking for the address of an upstream may take as long again, twice.
         let waits = !books.waiting.is_empty();
-        prop_assert!(deadline < latest || !waits, "a query that waits for more than 8 s");
-        prop_assert!(deadline < latest + Duration::from_secs(16), "a flight without end");
+        prop_assert!(
+            deadline < latest || !waits,
+            "a query that waits for more than 8 s"
+        );
+        prop_assert!(
+            deadline < latest + Duration::from_secs(16),
+            "a flight without end"
+        );
         books.now = books.now.max(deadline);
         books.forwarder.tick(books.now);
         books.effects()?;
@@ -166,10 +172,7 @@ impl Books {
                     tcp: *tcp,
                 };
                 let mut out = Vec::new();
-                match self
-                    .forwarder
-                    .query(self.now, &origin, &message, &mut out)
-                {
+                match self.forwarder.query(self.now, &origin, &message, &mut out) {
                     Outcome::Answered => prop_assert!(Message::from_vec(&out).is_ok()),
                     Outcome::Waiting => *self.waiting.entry((*client, *id)).or_default() += 1,
                     Outcome::Dropped => prop_assert!(self.waiting.contains_key(&(*client, *id))),

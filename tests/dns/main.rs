@@ -3,10 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
+mod books;
 #[allow(dead_code, reason = "shared with the tests of flows")]
 #[path = "../flow/home.rs"]
 mod home;
-mod books;
 mod hosts;
 mod messages;
 mod peers;

@@ -20,7 +20,11 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         }
         self.ask_next(now, id);
         if group.policy == Policy::Race {
-            while self.flights.get(id).is_some_and(|f| !f.candidates.is_empty()) {
+            while self
+                .flights
+                .get(id)
+                .is_some_and(|f| !f.candidates.is_empty())
+            {
                 self.ask_next(now, id);
             }
         }

@@ -121,8 +121,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             if flight.stale_at.is_some_and(|at| at <= now) {
                 flight.stale_at = None;
                 self.answer_stale(now, id);
-            } else if flight.hedge_at.is_some_and(|at| at <= now) && !flight.candidates.is_empty()
-            {
+            } else if flight.hedge_at.is_some_and(|at| at <= now) && !flight.candidates.is_empty() {
                 self.ask_next(now, id);
             } else {
                 let due = flight

@@ -183,7 +183,8 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             return;
         }
         let cache_key = cache_key(&key);
-        let Some(Found::Stale { stored, .. }) = self.cache.lookup(now, cache_key, asked(&key)) else {
+        let Some(Found::Stale { stored, .. }) = self.cache.lookup(now, cache_key, asked(&key))
+        else {
             return;
         };
         let code = stored.rcode();

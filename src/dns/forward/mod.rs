@@ -147,8 +147,9 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         self.cache
             .reconfigure(new.dns.cache_bytes as usize, new.dns.serve_stale);
         let router = &self.settings.router;
-        self.cache
-            .retain(|question, server, _| (judged_alike && still_asked(router, question, server)).then_some(server));
+        self.cache.retain(|question, server, _| {
+            (judged_alike && still_asked(router, question, server)).then_some(server)
+        });
     }
 
     /// When [`Self::tick`] is to be called next.
@@ -219,7 +220,10 @@ fn still_asked(router: &Router, question: Question<&[u8]>, server: Server) -> bo
         Server::AsIs(addr) => Some(addr),
         Server::Upstream(_) => None,
     };
-    match (router.route(&question.text(), question.qtype(), asked), server) {
+    match (
+        router.route(&question.text(), question.qtype(), asked),
+        server,
+    ) {
         (Route::Ask(group), Server::Upstream(id)) => group.upstreams.contains(&id),
         (Route::AsIs(addr), Server::AsIs(server)) => addr == server,
         _ => false,

@@ -295,4 +295,3 @@ pub(super) fn stale_reason(code: u8) -> Ede {
         Ede::StaleAnswer
     }
 }
-

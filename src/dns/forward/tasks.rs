@@ -19,12 +19,7 @@ const EXPLORE_EVERY: u64 = 64;
 
 impl<C: Clone + PartialEq> Forwarder<C> {
     /// Asks again for what is in the cache.
-    pub(super) fn refresh(
-        &mut self,
-        now: Instant,
-        query: &Query<'_>,
-        asked: Option<SocketAddr>,
-    ) {
+    pub(super) fn refresh(&mut self, now: Instant, query: &Query<'_>, asked: Option<SocketAddr>) {
         let question = query.question.to_owned();
         let router = &self.settings.router;
         let route = router.route(&question.text(), question.qtype(), asked);
@@ -145,9 +140,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             lane: Lane::Group(group.id),
         };
         let ends = now + FLIGHT_TIME;
-        let joined = self
-            .flights
-            .join_task(companion, Task::Companion(id), ends);
+        let joined = self.flights.join_task(companion, Task::Companion(id), ends);
         if joined == Joined::Full {
             self.stats.tasks_refused += 1;
             return;
