@@ -260,14 +260,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
                 self.end_udp(now, id);
             }
             Ok(answer) => self.succeed(now, id, answer),
-            Err(Unfit::Foreign) => {
-                let enough = flight.course.count_foreign();
-                self.upstream(server).foreign += 1;
-                if enough {
-                    self.upstream(server).failures += 1;
-                    self.end_udp(now, id);
-                }
-            }
+            Err(Unfit::Foreign) => self.udp_foreign(now, id),
             Err(Unfit::NoEdns) if flight.course.edns => {
                 flight.course.edns = false;
                 self.send_udp(id, false);
@@ -277,6 +270,27 @@ impl<C: Clone + PartialEq> Forwarder<C> {
                 self.end_udp(now, id);
             }
         }
+    }
+
+    /// A datagram with a wrong ID or question came on the flight's socket.
+    pub fn udp_foreign(&mut self, now: Instant, id: FlightId) {
+        let Some(flight) = self.flights.get(id) else {
+            return;
+        };
+        if matches!(flight.course.udp, Leg::Open(_)) {
+            let enough = flight.course.count_foreign();
+            let server = flight.key.server;
+            self.upstream(server).foreign += 1;
+            if enough {
+                self.upstream(server).failures += 1;
+                self.end_udp(now, id);
+            }
+        }
+    }
+
+    /// The ID that the flight's answer shall have.
+    pub fn wire_id(&mut self, id: FlightId) -> u16 {
+        self.flights.get(id).map_or(0, |flight| flight.course.id)
     }
 
     /// The flight's datagram was refused (ICMP), or could not be sent.

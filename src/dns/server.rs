@@ -119,7 +119,7 @@ impl Server {
         let ourselves = ourselves.collect::<io::Result<Vec<_>>>().context(what)?;
         Ok(Rc::new(Self {
             forwarder: RefCell::new(Forwarder::new(config, ourselves, random_ids())),
-            exchanges: Exchanges::new(),
+            exchanges: Exchanges::new().context(|| "open an epoll")?,
             streams: Streams::new(),
             clients: Clients::new(config.dns.max_tcp_clients as usize),
             udp: udp
@@ -142,7 +142,10 @@ impl Server {
 
     /// Serves until dropped.
     pub async fn run(self: Rc<Self>) {
-        let mut tasks = vec![self.spawn(Rc::clone(&self).keep_time())];
+        let mut tasks = vec![
+            self.spawn(Rc::clone(&self).keep_time()),
+            self.spawn(Rc::clone(&self).hear_upstreams()),
+        ];
         tasks.extend((0..self.udp.len()).map(|at| self.spawn(Rc::clone(&self).serve_udp(at))));
         for at in 0..self.tcp.len() {
             let server = Rc::clone(&self);
@@ -162,6 +165,7 @@ impl Server {
         stats.tcp = self.clients.stats();
         stats.unsent = self.unsent.get();
         stats.upstream_sockets = self.exchanges.len();
+        (stats.upstream_exhausted, stats.upstream_late) = self.exchanges.counts();
         stats.upstream_connections = self.streams.len();
         stats
     }
@@ -192,9 +196,12 @@ impl Server {
             Effect::SendUdp {
                 flight,
                 server,
-                message,
+                mut message,
             } => {
-                if self.exchanges.send(self, flight, server, &message).is_err() {
+                let sent = self
+                    .exchanges
+                    .send(self, flight, server, &mut message, true);
+                if sent.is_err() {
                     self.forwarder
                         .borrow_mut()
                         .udp_failed(Instant::now(), flight);
@@ -249,8 +256,8 @@ impl Server {
     /// When something has to be done though nothing comes.
     fn next_wake(&self) -> Option<Instant> {
         let deadline = self.forwarder.borrow().next_deadline();
-        let connections = !self.clients.is_empty() || !self.streams.is_empty();
-        let sweep = connections.then(|| self.swept.get() + SWEEP);
+        let idle = self.clients.is_empty() && self.streams.is_empty() && self.exchanges.is_empty();
+        let sweep = (!idle).then(|| self.swept.get() + SWEEP);
         [deadline, sweep].into_iter().flatten().min()
     }
 
@@ -286,6 +293,7 @@ impl Server {
                 self.swept.set(now);
                 self.clients.sweep(now);
                 self.streams.sweep(now);
+                self.exchanges.sweep();
             }
             self.carry_out();
         }
@@ -293,7 +301,7 @@ impl Server {
 }
 
 /// Random numbers of the system, fetched many at a time.
-fn random_ids() -> Box<dyn FnMut() -> u16> {
+pub(super) fn random_ids() -> Box<dyn FnMut() -> u16> {
     let mut pool = [0; 256];
     let mut used = pool.len();
     Box::new(move || {
