@@ -18,6 +18,7 @@ pub mod forward;
 pub mod frame;
 pub mod health;
 pub mod hosts;
+pub mod http2;
 mod notify;
 pub mod querylog;
 pub mod rebind;
