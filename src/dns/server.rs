@@ -11,12 +11,12 @@ use async_executor::{LocalExecutor, Task};
 use async_io::{Async, Timer};
 use futures_lite::future;
 
-use super::attempt::Fault;
 use super::forward::{Effect, Forwarder};
 use super::notify::Notify;
 use super::serve::UdpListener;
 use super::stats::DnsStats;
-use super::stream::Streams;
+use super::streams::Streams;
+use super::streams::reach::Prepared;
 use super::tcp::{Clients, ConnectionId};
 use super::udp::Exchanges;
 use crate::config::Config;
@@ -119,11 +119,14 @@ impl Server {
         let ourselves = udp.iter().map(|(socket, _)| socket.local_addr());
         let ourselves = ourselves.chain(tcp.iter().map(|(socket, _)| socket.local_addr()));
         let ourselves = ourselves.collect::<io::Result<Vec<_>>>().context(what)?;
+        let forwarder = Forwarder::new(config, ourselves, Instant::now());
+        let reaches = Prepared::new(config)?;
+        let reaches = reaches.name(forwarder.upstreams().map(|(id, _)| id));
         Ok(Rc::new(Self {
-            forwarder: RefCell::new(Forwarder::new(config, ourselves, Instant::now())),
+            forwarder: RefCell::new(forwarder),
             ids: RefCell::new(random_ids()),
             exchanges: Exchanges::new().context(|| "open an epoll")?,
-            streams: Streams::new(),
+            streams: Streams::new(reaches),
             clients: Clients::new(
                 config.dns.max_tcp_clients as usize,
                 config.dns.max_client_connections as usize,
@@ -165,6 +168,20 @@ impl Server {
         }
     }
 
+    /// Goes on with another configuration; `old` is the one until now. Listeners stay, flights
+    /// under way end as they began, connections to upstreams that stay are kept. An error,
+    /// of a file that cannot be read, changes nothing.
+    pub fn reconfigure(self: &Rc<Self>, old: &Config, new: &Config) -> Result<()> {
+        let reaches = Prepared::new(new)?;
+        let mut forwarder = self.forwarder.borrow_mut();
+        forwarder.reconfigure(old, new);
+        let reaches = reaches.name(forwarder.upstreams().map(|(id, _)| id));
+        drop(forwarder);
+        self.streams.configure(self, reaches);
+        self.carry_out();
+        Ok(())
+    }
+
     /// Counters and state.
     pub fn stats(&self) -> DnsStats {
         let mut stats = self.forwarder.borrow().stats();
@@ -187,6 +204,7 @@ impl Server {
 
     /// Does all that the forwarder wants done, and sets the alarm.
     pub(super) fn carry_out(self: &Rc<Self>) {
+        self.streams.settle(self);
         loop {
             let effect = self.forwarder.borrow_mut().next_effect();
             match effect {
@@ -218,19 +236,13 @@ impl Server {
             Effect::EndUdp { attempt, .. } => self.exchanges.end(attempt),
             Effect::SendStream {
                 attempt,
+                server,
                 addr,
                 message,
-                ..
-            } => {
-                if !self.streams.send(self, attempt, addr, message) {
-                    self.forwarder.borrow_mut().stream_failed(
-                        Instant::now(),
-                        attempt,
-                        Fault::Local,
-                    );
-                }
+            } => self.streams.send(self, attempt, server, addr, message),
+            Effect::EndStream { attempt, timed_out } => {
+                self.streams.end(self, attempt, timed_out);
             }
-            Effect::EndStream { attempt, timed_out } => self.streams.end(attempt, timed_out),
             Effect::Learn { name, addrs, ttl } => (self.learn)(&name, &addrs, ttl),
             Effect::Failed { name, upstream } => {
                 log::warn!(event = "dns.fail", name:% = name, upstream:% = upstream; "");
@@ -282,7 +294,10 @@ impl Server {
         let deadline = self.forwarder.borrow().next_deadline();
         let idle = self.clients.is_empty() && self.streams.is_empty() && self.exchanges.is_empty();
         let sweep = (!idle).then(|| self.swept.get() + SWEEP);
-        [deadline, sweep].into_iter().flatten().min()
+        [deadline, sweep, self.streams.next_due()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Wakes the timekeeper when it would sleep for too long.
@@ -313,10 +328,11 @@ impl Server {
             // Not asleep: whatever is due next is looked at before the next sleep.
             self.alarm.set(Some(now));
             self.forwarder.borrow_mut().tick(now);
+            self.streams.tick(&self, now);
             if now.saturating_duration_since(self.swept.get()) >= SWEEP {
                 self.swept.set(now);
                 self.clients.sweep(now);
-                self.streams.sweep(now);
+                self.streams.sweep(&self, now);
                 self.exchanges.sweep();
             }
             self.carry_out();

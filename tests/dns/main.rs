@@ -8,11 +8,14 @@ mod books;
 #[path = "../flow/home.rs"]
 mod home;
 mod hosts;
+mod https;
 mod messages;
 mod peers;
 mod random;
 mod scenario;
 mod server;
 mod sockets;
+mod tls;
+mod tls_server;
 mod upstream;
 mod wire;
