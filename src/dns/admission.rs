@@ -6,13 +6,16 @@ use std::net::IpAddr;
 /// A client: an IPv4 address, or the /64 of an IPv6 address, which is what one link has and a
 /// single host may roam (RFC 7707, 4.1; RFC 8981).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Client {
+pub enum Client {
+    /// The whole address.
     V4(u32),
+    /// Its first half.
     V6(u64),
 }
 
 impl Client {
-    fn of(addr: IpAddr) -> Self {
+    /// Whose address this is.
+    pub fn of(addr: IpAddr) -> Self {
         match addr.to_canonical() {
             IpAddr::V4(addr) => Self::V4(addr.to_bits()),
             IpAddr::V6(addr) => Self::V6((addr.to_bits() >> 64) as u64),

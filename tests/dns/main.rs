@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
+mod books;
 #[allow(dead_code, reason = "shared with the tests of flows")]
 #[path = "../flow/home.rs"]
 mod home;

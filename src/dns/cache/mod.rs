@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use self::table::{Entry, Table};
-use super::route::Server;
+use super::upstream::Server;
 use super::wire::{Question, Stored, rcode};
 
 /// Bits of [`Key::flags`].

@@ -4,7 +4,7 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Instant;
 
-use super::super::route::Server;
+use super::super::upstream::Server;
 use super::super::wire::{HEADER, Stored};
 use super::Key;
 

@@ -4,8 +4,9 @@ use proptest::prelude::*;
 
 use super::super::wire::{upstream_query, walk};
 use super::*;
+use crate::dns::upstream::UpstreamId;
 
-const SERVER: Server = Server::Upstream(0);
+const SERVER: Server = Server::Upstream(UpstreamId(0));
 
 fn question(number: u32) -> Question {
     Question::of(&format!("n{number}.example"), 16).unwrap()
@@ -213,7 +214,7 @@ fn what_is_hot_is_asked_for_again_once() {
 fn dnssec_and_servers_never_mix() {
     let now = Instant::now();
     let mut cache = Cache::new(64 * 1024, 0);
-    let servers = [SERVER, Server::Upstream(1)];
+    let servers = [SERVER, Server::Upstream(UpstreamId(1))];
     let asked: [SocketAddr; 2] = ["192.0.2.1:53", "192.0.2.2:53"].map(|addr| addr.parse().unwrap());
     let all = question(0);
     for (size, dnssec_ok, checking_disabled) in [
@@ -269,7 +270,7 @@ fn answers_are_carried_over_to_another_configuration() {
     let now = Instant::now();
     let mut cache = Cache::new(64 * 1024, 50);
     for number in 0..6 {
-        let server = Server::Upstream((number % 3) as u16);
+        let server = Server::Upstream(UpstreamId(number % 3));
         let question = question(number);
         let key = Key::new(&question, number == 5, false);
         cache.insert(now, key, server, pair(number, 500).1, 60);
@@ -279,8 +280,8 @@ fn answers_are_carried_over_to_another_configuration() {
         assert_eq!((question.qtype(), question.qclass()), (16, 1));
         seen.push((question.text(), flags));
         match server {
-            Server::Upstream(0) => Some(Server::Upstream(9)),
-            Server::Upstream(1) => None,
+            Server::Upstream(UpstreamId(0)) => Some(Server::Upstream(UpstreamId(9))),
+            Server::Upstream(UpstreamId(1)) => None,
             other => Some(other),
         }
     });
@@ -299,7 +300,7 @@ fn answers_are_carried_over_to_another_configuration() {
     assert_eq!(
         servers
             .iter()
-            .filter(|s| **s == Server::Upstream(9))
+            .filter(|s| **s == Server::Upstream(UpstreamId(9)))
             .count(),
         2
     );

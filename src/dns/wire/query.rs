@@ -58,6 +58,14 @@ impl<B: AsRef<[u8]>> Question<B> {
     pub fn to_owned(&self) -> Question {
         Question(self.as_bytes().into())
     }
+
+    /// The same name and class with another type.
+    pub fn with_qtype(&self, qtype: u16) -> Question {
+        let mut bytes: Box<[u8]> = self.as_bytes().into();
+        let at = bytes.len() - 4;
+        put_word(&mut bytes, at, qtype);
+        Question(bytes)
+    }
 }
 
 impl<'a> Question<&'a [u8]> {
