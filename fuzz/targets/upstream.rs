@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use dae::dns::cache::{Cache, Found, Key};
-use dae::dns::route::Server;
+use dae::dns::upstream::Server;
 use dae::dns::wire::{Aging, Answer, Asker, Ede, Edns, Question, flag, rcode, walk};
 use libfuzzer_sys::fuzz_target;
 
@@ -145,14 +145,15 @@ fn cache(answer: Answer, question: &Question, age: u8) {
     let mut cache = Cache::new(80_000, 3600);
     let key = Key::new(question, false, false);
     let memory = answer.stored.memory();
-    cache.insert(now, key, Server::Upstream(0), answer.stored, life);
+    let asked = ([192, 0, 2, 1], 53).into();
+    cache.insert(now, key, Server::AsIs(asked), answer.stored, life);
     assert!(cache.bytes() <= 80_000);
     cache.retain(|other, server, _| {
         assert_eq!(other.as_bytes(), question.as_bytes());
         Some(server)
     });
     cache.reconfigure(70_000 + usize::from(age) * 100, 3600);
-    match cache.lookup(now + Duration::from_secs(age.into()), key, None) {
+    match cache.lookup(now + Duration::from_secs(age.into()), key, Some(asked)) {
         Some(Found::Fresh { stored, .. } | Found::Stale { stored, .. }) => {
             assert_eq!(stored.memory(), memory);
         }
