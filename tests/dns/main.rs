@@ -12,4 +12,5 @@ mod random;
 mod scenario;
 mod server;
 mod sockets;
+mod udp;
 mod upstream;
