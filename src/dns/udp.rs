@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use async_io::Timer;
 
-use super::flight::FlightId;
+use super::attempt::{AttemptId, Fault};
 use super::server::{Server, random_ids};
 use super::udp_ids::Heard;
 use super::udp_pool::{DIRECT, Place, Pool, SocketId, Unplaced};
@@ -21,18 +21,9 @@ use crate::net::watch::Watch;
 /// Pause after an error of the watch; nothing is known to cause one.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Why a query did not go out, or will not be answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// The server, or the way to it: ICMP, no route.
-    Remote,
-    /// Our sockets or descriptors are all in use; nobody is to blame.
-    Local,
-}
-
 /// Sockets of the attempts that have their UDP leg open.
 pub struct Exchanges {
-    pool: RefCell<Pool<SocketAddr, FlightId, UdpSocket>>,
+    pool: RefCell<Pool<SocketAddr, AttemptId, UdpSocket>>,
     watch: Watch,
     random: RefCell<Box<dyn FnMut() -> u16>>,
     /// For every datagram that comes; none is looked at for longer than a call. A longer one
@@ -68,7 +59,7 @@ impl Exchanges {
     pub fn send(
         &self,
         server: &Server,
-        attempt: FlightId,
+        attempt: AttemptId,
         addr: SocketAddr,
         message: &mut [u8],
         fresh: bool,
@@ -92,7 +83,7 @@ impl Exchanges {
     /// Sends once. The inner result is that of the send call.
     fn try_send(
         &self,
-        attempt: FlightId,
+        attempt: AttemptId,
         addr: SocketAddr,
         message: &mut [u8],
         fresh: bool,
@@ -128,7 +119,7 @@ impl Exchanges {
     }
 
     /// The attempt waits for nothing more.
-    pub fn end(&self, attempt: FlightId) {
+    pub fn end(&self, attempt: AttemptId) {
         self.pool.borrow_mut().end(attempt);
     }
 
@@ -154,12 +145,12 @@ impl Exchanges {
 
     /// Closes a socket that reported an error: it does not say whose, so all that wait there
     /// fail but `except`.
-    fn fail(&self, server: &Server, socket: SocketId, except: Option<FlightId>) {
+    fn fail(&self, server: &Server, socket: SocketId, except: Option<AttemptId>) {
         let failed = self.pool.borrow_mut().fail(socket);
         let now = Instant::now();
         let mut forwarder = server.forwarder.borrow_mut();
         let others = failed.iter().filter(|attempt| Some(**attempt) != except);
-        others.for_each(|attempt| forwarder.udp_failed(now, *attempt));
+        others.for_each(|attempt| forwarder.udp_failed(now, *attempt, Fault::Remote));
     }
 
     /// Takes one datagram, or an error, from a socket.
@@ -184,7 +175,7 @@ impl Exchanges {
         let mut forwarder = server.forwarder.borrow_mut();
         match heard {
             Heard::Waiting(attempt) => {
-                wire::set_id(message, forwarder.wire_id(attempt));
+                wire::set_id(message, 0);
                 forwarder.udp_answer(now, attempt, message);
             }
             Heard::Late => self.late.set(self.late.get() + 1),

@@ -3,9 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
+mod books;
 #[allow(dead_code, reason = "shared with the tests of flows")]
 #[path = "../flow/home.rs"]
 mod home;
+mod hosts;
 mod messages;
 mod peers;
 mod random;
@@ -14,3 +16,4 @@ mod server;
 mod sockets;
 mod udp;
 mod upstream;
+mod wire;
