@@ -7,6 +7,7 @@ import struct
 
 A, TXT, AAAA, OPT = 1, 16, 28, 41
 NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED = range(6)
+PEER = "203.0.113.10"
 RCODES = ("NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED")
 EDE = 15  # option code, RFC 8914
 PADDING = 12  # option code, RFC 7830
@@ -33,7 +34,10 @@ def encode(name):
 
 
 def address_of(name):
-    """The address that a good answer for this name has: a swapped answer is noticed."""
+    """The address that a good answer for this name has: a swapped answer is noticed. Real
+    programs have one for all names, below `peer-*.example`."""
+    if ".peer-" in name:
+        return PEER
     return f"203.0.113.{hashlib.sha256(name.lower().encode()).digest()[0]}"
 
 

@@ -48,10 +48,11 @@ def upstream(name, transport, udp="closed", tcp="closed", tls=None, certificate=
     return name
 
 
-def peer(name, url, options=()):
-    """Declares an upstream that is a real program."""
-    UPSTREAMS[name] = Upstream(name, _chapter[0], url, None, None, None, None, None, tuple(options))
-    return group(name, [name])
+def peer(name, transport, port, options=(), path=""):
+    """Declares an upstream that is a real program, asked for names below peer-NAME.example."""
+    UPSTREAMS[name] = Upstream(name, _chapter[0], f"{transport}://{address()}:{port}{path}", None,
+                               None, None, None, None, tuple(options))
+    return group(f"peer-{name}", [name])
 
 
 def group(name, upstreams, policy=None):

@@ -12,7 +12,7 @@ import time
 from lab import home, net, peers
 from lab.client import Client
 from lab.daemon import Daemon
-from lab.faults import asker, certificates, plan
+from lab.faults import asker, certificates, plan, real
 
 # What happens to packets of an upstream's port (as source or destination) in its kernel.
 _FAULTS = """
@@ -53,6 +53,7 @@ class World:
         self.certificates = os.path.join(self.folder, "certificates")
         certificates.make(self.certificates)
         self.faulty = Faulty(undo, self.folder, self.certificates)
+        real.start_all(undo, self.folder, self.certificates)
         resolv_conf = peers.write(self.folder, "resolv.conf", f"nameserver {asker.SERVER[0]}\n")
         self.client = Client(resolv_conf)
         self.daemon = Daemon(options.dae, self.folder)
