@@ -5,10 +5,8 @@ import hashlib
 import os
 import subprocess
 
-from lab import home
+from lab.faults.message import SERVER_ADDRESS, SERVER_NAME
 from lab.net import LabError
-
-NAME = "dns.lab.example"
 
 _CA = """[ca]
 default_ca = lab
@@ -35,7 +33,7 @@ def make(folder):
             file.write("01\n" if name == "serial" else "")
     with open(os.path.join(folder, "ca.conf"), "w", encoding="ascii") as file:
         file.write(_CA.format(folder=folder))
-    right = f"DNS:{NAME},IP:{home.wan(4, home.RESOLVER)}"
+    right = f"DNS:{SERVER_NAME},IP:{SERVER_ADDRESS}"
     _issue(folder, "good", right)
     _issue(folder, "wrong_name", "DNS:elsewhere.example,IP:192.0.2.1")
     _issue(folder, "expired", right, span=("20200101000000Z", "20210101000000Z"))

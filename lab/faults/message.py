@@ -8,6 +8,7 @@ import struct
 A, TXT, AAAA, OPT = 1, 16, 28, 41
 NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED = range(6)
 PEER = "203.0.113.10"
+SERVER_NAME, SERVER_ADDRESS = "dns.lab.example", "198.51.100.53"  # of the upstreams themselves
 RCODES = ("NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED")
 EDE = 15  # option code, RFC 8914
 PADDING = 12  # option code, RFC 7830
@@ -38,6 +39,8 @@ def address_of(name):
     programs have one for all names, below `peer-*.example`."""
     if ".peer-" in name:
         return PEER
+    if name == SERVER_NAME:
+        return SERVER_ADDRESS
     return f"203.0.113.{hashlib.sha256(name.lower().encode()).digest()[0]}"
 
 

@@ -15,6 +15,7 @@ def replies(asked, words):
         return sent + [(0.02, good)] if number else sent
     return {
         "good": [(0, good)],
+        "brief": [(0, message.answer(asked, ttl=1))],
         "silent": [],
         "delay": [(number / 1000, good)],
         "truncated": [(0, message.answer(asked, truncated=True))],

@@ -8,19 +8,19 @@ upstream is no other claim's business.
 
 import collections
 import itertools
+import re
 
 from lab import home
 
 FIRST_PORT = 6000
-TLS_PORT, HTTPS_PORT = 853, 443
 
 UPSTREAMS = {}
 GROUPS = {}
 SETTINGS = collections.defaultdict(list)  # chapter -> lines of the DNS section
 EXTRA = collections.defaultdict(list)  # chapter -> further sections, as text
 
-Upstream = collections.namedtuple("Upstream", "name chapter url port udp tcp tls certificate "
-                                              "options")
+Upstream = collections.namedtuple("Upstream", "name chapter url port udp tcp tls https "
+                                              "certificate options")
 Group = collections.namedtuple("Group", "name chapter upstreams policy")
 
 _chapter = [None]
@@ -33,24 +33,26 @@ def chapter(name):
     _chapter[0] = name
 
 
-def upstream(name, transport, udp="closed", tcp="closed", tls=None, certificate="good", options=(),
-             rule=True, path=""):
+def upstream(name, transport, udp="closed", tcp="closed", tls=None, https=None, certificate="good",
+             options=(), rule=True, host=None):
     """Declares an upstream; the modes are those of lab/faults/upstream.py.
 
-    `options` are lines of its section. Without `rule` only groups ask it.
+    `options` are lines of its section. Without `rule` only groups ask it. `host` is what its
+    URL says instead of the address.
     """
     assert name not in UPSTREAMS, name
     port = FIRST_PORT + len(UPSTREAMS)
-    url = f"{transport}://{address()}:{port}{path}"
-    UPSTREAMS[name] = Upstream(name, _chapter[0], url, port, udp, tcp, tls, certificate, tuple(options))
+    url = f"{transport}://{host or address()}:{port}"
+    UPSTREAMS[name] = Upstream(name, _chapter[0], url, port, udp, tcp, tls, https, certificate,
+                               tuple(options))
     if rule:
         group(name, [name])
     return name
 
 
-def peer(name, transport, port, options=(), path=""):
+def peer(name, transport, port, options=()):
     """Declares an upstream that is a real program, asked for names below peer-NAME.example."""
-    UPSTREAMS[name] = Upstream(name, _chapter[0], f"{transport}://{address()}:{port}{path}", None,
+    UPSTREAMS[name] = Upstream(name, _chapter[0], f"{transport}://{address()}:{port}", None, None,
                                None, None, None, None, tuple(options))
     return group(f"peer-{name}", [name])
 
@@ -77,14 +79,15 @@ def faulty():
     return [each._asdict() | {"address": address()} for each in UPSTREAMS.values() if each.port]
 
 
-def configuration(name, ca, settings=()):
-    """The UCI text of a chapter; `settings` are further lines of the DNS section."""
+def configuration(name, ca, pin, settings=()):
+    """The UCI text of a chapter; `settings` are further lines of the DNS section, and
+    `@pin NAME@` is filled in with `pin(NAME)`, that of a certificate's key."""
     blocks = [_section("dae 'main'", ["option enabled '1'", f"list interface '{home.LAN}'",
                                       "option log_level 'info'"]),
               _section("dns 'dns'", ["option upstream 'reject'", *SETTINGS[name], *settings])]
     blocks += [_upstream(each, ca) for each in UPSTREAMS.values() if each.chapter == name]
     blocks += [_rule(each) for each in GROUPS.values() if each.chapter == name]
-    return "\n".join(blocks + EXTRA[name])
+    return re.sub(r"@pin (\w+)@", lambda found: pin(found[1]), "\n".join(blocks + EXTRA[name]))
 
 
 def _upstream(each, ca):

@@ -10,6 +10,7 @@ Modes, besides those of UDP that make an answer:
   huge, zero             a length of 65,535 with nothing behind it; a length of 0
   deaf                   reads nothing
 Modes of TLS alone: hang (no handshake), plain (text instead of a handshake), tls12, tls11.
+HTTPS has the modes of TLS and those of `http2.py`.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ import socket
 import ssl
 import struct
 
-from lab.faults import message, modes
+from lab.faults import http2, message, modes
 
 _NO_LINGER = struct.pack("ii", 1, 0)
 
@@ -29,8 +30,9 @@ async def listen(server, kind, where, certificates):
     """Opens the port of a server."""
     mode = server.mode(kind)[0]
     context = None
-    if kind == "tls" and mode not in ("hang", "plain", "close_early", "reset_early"):
+    if kind != "tcp" and mode not in ("hang", "plain", "close_early", "reset_early"):
         context = _context(os.path.join(certificates, server.certificate), mode)
+        context.set_alpn_protocols(["h2"] if kind == "https" else ["dot"])
 
     async def serve(reader, writer):
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, ssl.SSLError):
@@ -43,7 +45,6 @@ async def listen(server, kind, where, certificates):
 def _context(path, mode):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(f"{path}.pem", f"{path}.key")
-    context.set_alpn_protocols(["dot"])
     if mode in ("tls11", "tls12"):
         context.set_ciphers("DEFAULT@SECLEVEL=0")
         context.minimum_version = ssl.TLSVersion.TLSv1_1
@@ -62,7 +63,7 @@ class Connection:
         self.number = server.opened
         secure = writer.get_extra_info("ssl_object")
         server.resumed += bool(secure and secure.session_reused)
-        self.held, self.release = [], None
+        self.held, self.release, self.session = [], None, None
 
     async def serve(self):
         """Until either side ends."""
@@ -80,9 +81,12 @@ class Connection:
         elif mode == "plain":
             self.writer.write(b"220 this is not what you think\r\n" * 4)
             await self.reader.read()
-        elif mode in ("deaf", "hang"):
+        elif mode in ("deaf", "hang", "mute"):
             self.writer.transport.pause_reading()
             await asyncio.sleep(60)
+        elif self.kind == "https" and mode != "close_early":
+            self.session = http2.Session(self.reader, self.writer, self._posted)
+            await self.session.serve()
         elif mode != "close_early":
             while True:
                 (length,) = struct.unpack("!H", await self.reader.readexactly(2))
@@ -90,6 +94,20 @@ class Connection:
                 self.server.saw(self.kind, asked, self.caller, self.number)
                 if not await self._answer(asked, self.server.mode(self.kind)):
                     return
+
+    async def _posted(self, stream, asked):
+        """Answers a request by HTTP; whether the connection goes on."""
+        self.server.saw("https", asked, self.caller, self.number)
+        words = self.server.mode("https")
+        if words[0] == "reset":
+            self._reset()
+        elif words[0] == "delay":
+            good = self.session.answer(stream, asked, ["good"])
+            asyncio.ensure_future(http2.later(self.writer, int(words[1]), good))
+        else:
+            self.writer.write(self.session.answer(stream, asked, words))
+            await self.writer.drain()
+        return words[0] not in ("reset", "each", "half", "goaway")
 
     async def _answer(self, asked, words):
         """Answers a query; whether the connection goes on."""

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """The upstream that misbehaves: python3 upstream.py PLAN CONTROL. Its own process, its own loop.
 
-PLAN is a JSON list of servers, each with an address, a port and a mode for UDP and for TCP or
-TLS; CONTROL is a Unix socket that takes JSON lines (see `Control`). Loss, outages and black
+PLAN is a JSON list of servers, each with an address, a port and a mode for UDP and for TCP, TLS
+or HTTPS; CONTROL is a Unix socket that takes JSON lines (see `Control`). Loss, outages and black
 holes on the wire are made by nftables, not here.
 
-Modes of UDP: good, closed (no socket), silent, delay MS, truncated, servfail, refused, formerr,
+Modes of UDP: good, brief (TTL 1), closed (no socket), silent, delay MS, truncated, servfail, refused, formerr,
 wrong_id [N], wrong_question [N] (N of them and then the good one), garbage, broken.
 Modes of streams: those, and see `streams.py`.
 """
@@ -28,7 +28,7 @@ class Server:
 
     def __init__(self, plan):
         self.name, self.port = plan["name"], plan["port"]
-        self.modes = {kind: plan[kind] for kind in ("udp", "tcp", "tls")}
+        self.modes = {kind: plan[kind] for kind in ("udp", "tcp", "tls", "https")}
         self.certificate = plan["certificate"]
         self.seen = []
         self.opened = self.open = self.most = self.resumed = 0
@@ -106,7 +106,7 @@ async def main(plan_file, control):
         if server.mode("udp")[0] != "closed":
             kept.append(await loop.create_datagram_endpoint(
                 lambda server=server: Datagrams(server), local_addr=where))
-        for kind in ("tcp", "tls"):
+        for kind in ("tcp", "tls", "https"):
             if server.mode(kind)[0] != "closed":
                 kept.append(await streams.listen(server, kind, where, plan["certificates"]))
     await asyncio.start_unix_server(Control(servers).serve, control)

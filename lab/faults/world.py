@@ -1,6 +1,7 @@
 """The lab of the faults: the home network, the upstream that misbehaves, real peers, our daemon."""
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -11,7 +12,6 @@ import time
 
 from lab import home, net, peers
 from lab.client import Client
-from lab.daemon import Daemon
 from lab.faults import asker, certificates, plan, real
 
 # What happens to packets of an upstream's port (as source or destination) in its kernel.
@@ -19,6 +19,7 @@ _FAULTS = """
 table inet faults {{
     set silent {{ type inet_proto . inet_service; }}
     set lossy {{ type inet_service; }}
+    set lossy_answers {{ type inet_service; }}
     set unreachable {{ type inet_service; }}
     set forgotten {{ type inet_service; }}
     chain coming {{
@@ -33,7 +34,7 @@ table inet faults {{
         type filter hook output priority filter;
         ip saddr != {address} accept
         meta l4proto . th sport @silent drop
-        th sport @lossy numgen random mod 100 < 20 drop
+        th sport @lossy_answers numgen random mod 100 < 20 drop
         tcp dport @forgotten drop
     }}
 }}
@@ -41,10 +42,11 @@ table inet faults {{
 
 
 class World:
-    """Everything a claim may use."""
+    """Everything a claim may use. `daemon(folder)` makes the one that is tried; outages last
+    30 s if they are to be `long`, else 5 s."""
 
-    def __init__(self, undo, options):
-        self.long = options.long
+    def __init__(self, undo, daemon, long=False):
+        self.long = long
         self.folder = net.temp_folder(undo)
         home.build(undo)
         net.run(home.CLIENT, "ip", "-batch", "-", stdin="".join(
@@ -56,7 +58,7 @@ class World:
         real.start_all(undo, self.folder, self.certificates)
         resolv_conf = peers.write(self.folder, "resolv.conf", f"nameserver {asker.SERVER[0]}\n")
         self.client = Client(resolv_conf)
-        self.daemon = Daemon(options.dae, self.folder)
+        self.daemon = daemon(self.folder)
         self.chapter = None
         undo.add("dae", self.daemon.stop)
 
@@ -68,8 +70,9 @@ class World:
     def restart(self, *settings):
         """A new daemon in the same chapter, with these lines in its DNS section."""
         self.daemon.stop()
-        ca = os.path.join(self.certificates, "ca.pem")
-        self.daemon.configure(plan.configuration(self.chapter, ca, settings))
+        self.daemon.configure(plan.configuration(
+            self.chapter, os.path.join(self.certificates, "ca.pem"),
+            functools.partial(certificates.pin, self.certificates), settings))
         self.daemon.start()
 
     def keep(self, folder):

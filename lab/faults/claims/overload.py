@@ -172,3 +172,29 @@ def slow_clients(world, row):
     row.want(worst <= expect.AT_ONCE, "them at once")
     row.want(grown <= 1024, "1 MB more at most")
 
+
+
+def closed_after(connection, seconds):
+    """When the daemon ended a connection that says no more; None if it did not in time."""
+    began = time.monotonic()
+    connection.settimeout(seconds)
+    with contextlib.suppress(TimeoutError):
+        try:
+            while connection.recv(65536):
+                pass
+        except ConnectionResetError:
+            pass
+        return time.monotonic() - began
+    return None
+
+
+@claim("TCP clients that say nothing, or half a query: closed after 10 s and 5 s", together=True)
+def closes_slow_clients(_world, row):
+    row.did = "half a query, then nothing"
+    with asker.tcp() as half, asker.tcp() as silent:
+        half_query(half)
+        first = closed_after(half, 8)
+        rest = closed_after(silent, 10)
+    row.saw = f"closed after {first or -1:.1f} s, and {(first or 0) + (rest or -99):.1f} s"
+    row.want(first and 4 <= first <= 7, "5 s")
+    row.want(rest and 9 <= first + rest <= 12, "10 s")
