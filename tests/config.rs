@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use dae::config::report;
-use dae::config::{Config, MAX_PROBLEMS, OWN_MARKS, Problem, help_text, markdown};
+use dae::config::{Config, Host, MAX_PROBLEMS, OWN_MARKS, Problem, Resolver, help_text, markdown};
 use proptest::prelude::*;
 
 fn files(folder: &str) -> Vec<PathBuf> {
@@ -108,7 +108,9 @@ fn the_examples_of_the_default_file_are_valid() {
         .collect();
     let config = Config::parse("/etc/config/dae", uncommented.as_bytes())
         .unwrap_or_else(|problems| panic!("{}", problems_text(&problems)));
-    assert!(config.outbounds.len() > 2 && config.rules.len() > 1 && !config.upstreams.is_empty());
+    assert!(config.outbounds.len() > 2 && config.rules.len() > 1);
+    assert!(!config.upstreams.is_empty() && !config.answer_rules.is_empty());
+    assert!(!config.dns_hosts.is_empty());
 }
 
 /// Two modules, because configuration knows nothing of sockets.
@@ -263,6 +265,28 @@ fn bounds_are_told_once_where_they_are_passed() {
     );
     assert_eq!(told(&ports(65_537), "more than 65536 values"), 4);
 
+    let candidates = |names: usize, addrs: usize| {
+        let upstream = |n| format!("config upstream u{n}\n\toption url udp://192.0.2.1\n");
+        let upstreams: String = (0..10).map(upstream).collect();
+        let names: String = (0..names).map(|n| format!(" u{n}")).collect();
+        let addrs: String = (0..addrs).map(|n| format!(" 192.0.2.{n}")).collect();
+        format!(
+            "{main}{upstreams}config upstream by_name\n\toption url tls://dns.example\n\t\
+             option addr '192.0.3.1{addrs}'\nconfig dns_rule\n\toption upstream '{names}'\n"
+        )
+    };
+    let most = sound(candidates(8, 7).as_bytes()).unwrap();
+    let Resolver::Ask(asked) = &most.dns_rules[0].resolver else {
+        panic!("{most:?}");
+    };
+    assert_eq!(asked.upstreams, [0, 1, 2, 3, 4, 5, 6, 7]);
+    let Host::Addrs(addrs) = &most.upstreams[10].host else {
+        panic!("{most:?}");
+    };
+    assert_eq!(addrs.len(), 8);
+    assert_eq!(told(&candidates(9, 7), "more than 8 values"), 26);
+    assert_eq!(told(&candidates(8, 8), "more than 8 values"), 24);
+
     let interfaces: String = (0..65)
         .map(|n| format!("\tlist interface if{n}\n"))
         .collect();
@@ -336,7 +360,7 @@ proptest! {
     }
 
     #[test]
-    fn passwords_are_never_told(secret in "[!-&(-\\[\\]-~]{8,20}", form in 0..8usize) {
+    fn passwords_are_never_told(secret in "[!-&(-\\[\\]-~]{8,20}", form in 0..12usize) {
         let forms = [
             format!("option url 'socks5://user:{secret}@192.0.2.1:99999'"),
             format!("option url 'socks5://user:{secret}'"),
@@ -347,7 +371,17 @@ proptest! {
             format!("option password {secret}'\n\toption port 1\n"),
             format!("list url 'socks5://{secret}:x@[::1'\n\toption server 'a:{secret}@192.0.2.1'"),
         ];
-        let text = format!("config dae 'main'\nconfig node 'n'\n\t{}\n", forms[form]);
+        let upstreams = [
+            format!("option url 'tls://user:{secret}@192.0.2.1'"),
+            format!("option url 'https://192.0.2.1/{secret}'\n\tlist addr '192.0.2.1'"),
+            format!("option url 'https://dns.example/{secret}'"),
+            format!("option url 'tls://dns.example:{secret}'"),
+        ];
+        let section = match forms.get(form) {
+            Some(node) => format!("config node 'n'\n\t{node}\n"),
+            None => format!("config upstream 'n'\n\t{}\n", upstreams[form - forms.len()]),
+        };
+        let text = format!("config dae 'main'\n{section}");
         if let Err(problems) = sound(text.as_bytes()) {
             let told = problems_text(&problems);
             prop_assert!(!told.contains(&secret), "{}", told);

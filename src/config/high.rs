@@ -1,16 +1,16 @@
 //! The high form: what sections say about each other, ending in a valid [`Config`].
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use crate::rules::{MAX_RULES, Rule, Verdict};
 
 use super::low::Low;
-use super::names::{Names, Outbounds, Resolvers};
+use super::names::{FIXED, Names, Outbounds, Resolvers, twice};
 use super::problem::{Problems, Wrong, show};
-use super::types::{Config, Dns, DnsRule, Main, Outbound, OutboundKind, Upstream};
-use super::uci::{Place, Section};
-use super::{node, options, rule};
+use super::types::{Config, Main, Outbound, OutboundKind, Upstream};
+use super::uci::Place;
+use super::{answers, dns, node, options, rule, upstream};
 
 /// Builds the configuration; None when there are problems.
 pub(super) fn build(lowered: &[Low], problems: &mut Problems) -> Option<Config> {
@@ -21,7 +21,7 @@ pub(super) fn build(lowered: &[Low], problems: &mut Problems) -> Option<Config> 
     let interfaces = of("dae").next().map(|low| interfaces(low, problems));
     let listen = of("dns")
         .next()
-        .map_or_else(Vec::new, |low| listen(low, problems));
+        .map_or_else(Vec::new, |low| dns::listen(low, problems));
     let main = main_section(
         of("dae").next(),
         interfaces.as_deref(),
@@ -29,13 +29,23 @@ pub(super) fn build(lowered: &[Low], problems: &mut Problems) -> Option<Config> 
         &outbounds,
         problems,
     );
-    let dns = dns_section(of("dns").next(), &listen, &resolvers, problems);
+    let dns = dns::build(of("dns").next(), &listen, &resolvers, problems);
     let nodes: Vec<Option<Outbound>> = of("node").map(|low| node::build(low, problems)).collect();
     let upstreams: Vec<Option<Upstream>> = of("upstream")
-        .map(|low| upstream(low, &listen, problems))
+        .map(|low| upstream::build(low, &listen, &outbounds, problems))
         .collect();
+    upstream::names(
+        of("upstream"),
+        of("dns").next(),
+        &upstreams,
+        &resolvers,
+        problems,
+    );
     let rules = rules(of("rule"), &outbounds, interfaces.as_deref(), problems);
-    let dns_rules = dns_rules(of("dns_rule"), &resolvers, problems);
+    let dns_rules = dns::rules(of("dns_rule"), &resolvers, problems);
+    let answer_rules = answers::rules(of("answer_rule"), &resolvers, problems);
+    let dns_hosts = answers::hosts(of("dns_host"), problems);
+    let dns_ttls = answers::ttls(of("dns_ttl"));
 
     let fixed = [
         ("direct", OutboundKind::Direct),
@@ -52,6 +62,9 @@ pub(super) fn build(lowered: &[Low], problems: &mut Problems) -> Option<Config> 
         dns: dns?,
         upstreams: upstreams.into_iter().collect::<Option<_>>()?,
         dns_rules: dns_rules?,
+        answer_rules: answer_rules?,
+        dns_hosts: dns_hosts?,
+        dns_ttls: dns_ttls?,
         outbounds: fixed.into_iter().chain(nodes).collect::<Option<_>>()?,
         rules: rules?,
     })
@@ -69,10 +82,6 @@ fn interfaces(low: &Low, problems: &mut Problems) -> Vec<String> {
         }
     }
     interfaces
-}
-
-fn twice(value: impl std::fmt::Display) -> Wrong {
-    Wrong::new(format!("{value} is in the list already"), "remove it")
 }
 
 fn main_section(
@@ -98,7 +107,7 @@ fn main_section(
         );
         problems.add(low.section.place, &low.label, "interface", wrong);
     }
-    let (action, outbound) = outbounds.resolve(low, &o::DEFAULT_OUTBOUND, problems)?;
+    let (action, outbound) = outbounds.resolve(low, &o::DEFAULT_OUTBOUND, &FIXED, problems)?;
     Some(Main {
         enabled: low.get(&o::ENABLED)?,
         interfaces: interfaces.to_vec(),
@@ -115,102 +124,28 @@ fn main_section(
         max_tcp_connections: low.get(&o::MAX_TCP_CONNECTIONS)?,
         tcp_idle: low.get(&o::TCP_IDLE)?,
         udp_idle: low.get(&o::UDP_IDLE)?,
+        metrics: metrics(low, listen, problems),
     })
 }
 
-/// Addresses of the local listener; none while DNS is off. Those that cannot be are told.
-fn listen(low: &Low, problems: &mut Problems) -> Vec<SocketAddr> {
-    let mut listen: Vec<SocketAddr> = Vec::new();
-    for item in low.list(&options::dns::LISTEN) {
-        let wrong = if listen.contains(&item.value) {
-            twice(item.value)
-        } else if item.value.port() == 53 && item.value.ip().is_unspecified() {
-            Wrong::new(
-                format!("{} would take the place of dnsmasq", item.value),
-                "write another port, like 127.0.0.1:5354: queries of the LAN are answered anyway",
-            )
-        } else {
-            listen.push(item.value);
-            continue;
-        };
-        problems.add(item.place, &low.label, "listen", wrong);
-    }
-    if low.get(&options::dns::ENABLED) == Some(false) {
-        Vec::new()
-    } else {
-        listen
-    }
-}
-
-/// Without a section DNS is off, and the defaults stand for the rest.
-fn dns_section(
-    low: Option<&Low>,
-    listen: &[SocketAddr],
-    resolvers: &Resolvers,
-    problems: &mut Problems,
-) -> Option<Dns> {
-    use options::dns as o;
-    let Some(low) = low else {
-        let section = Section {
-            kind: "dns".into(),
-            name: None,
-            place: Place { line: 1, byte: 0 },
-            reopened: Vec::new(),
-            options: Vec::new(),
-        };
-        let spec = options::SECTIONS.iter().find(|spec| spec.kind == "dns")?;
-        let low = Low {
-            section: &section,
-            spec,
-            label: String::new(),
-            position: String::new(),
-        };
-        let dns = dns_section(Some(&low), listen, resolvers, problems)?;
-        return Some(Dns {
-            enabled: false,
-            ..dns
-        });
-    };
-    let default = resolvers.resolve(low, &o::UPSTREAM, problems)?;
-    Some(Dns {
-        enabled: low.get(&o::ENABLED)?,
-        listen: listen.to_vec(),
-        default,
-        local_domains: low
-            .list(&o::LOCAL_DOMAIN)
-            .into_iter()
-            .map(|item| item.value)
-            .collect(),
-        cache_bytes: low.get(&o::CACHE_BYTES)?,
-        max_queries: low.get(&o::MAX_QUERIES)?,
-        max_tcp_clients: low.get(&o::MAX_TCP_CLIENTS)?,
-    })
-}
-
-fn upstream(low: &Low, listen: &[SocketAddr], problems: &mut Problems) -> Option<Upstream> {
-    use options::upstream as o;
-    let (transport, addr) = low.get(&o::URL)?;
-    if let Some(listen) = listen.iter().find(|listen| reaches(addr, **listen)) {
-        let what = format!("{addr} is dae itself (list listen '{listen}' of section dns)");
-        let wrong = Wrong::new(what, "write the address of another DNS server");
-        problems.add(low.place(&o::URL), &low.label, "url", wrong);
+/// None also when it is told that the address is taken.
+fn metrics(low: &Low, listen: &[SocketAddr], problems: &mut Problems) -> Option<SocketAddr> {
+    let metrics = low.get(&options::main::METRICS)?;
+    if listen
+        .iter()
+        .any(|listen| upstream::reaches(metrics, *listen))
+    {
+        let what = format!("{metrics} is taken by list listen of section dns");
+        let wrong = Wrong::new(what, "write another port");
+        problems.add(
+            low.place(&options::main::METRICS),
+            &low.label,
+            "metrics",
+            wrong,
+        );
         return None;
     }
-    Some(Upstream {
-        name: low.section.name.clone()?,
-        transport,
-        addr,
-    })
-}
-
-/// Whether what is sent to `addr` surely arrives at a socket bound to `listen`.
-fn reaches(addr: SocketAddr, listen: SocketAddr) -> bool {
-    let everywhere = match listen.ip() {
-        IpAddr::V4(ip) => ip.is_unspecified() && addr.is_ipv4(),
-        IpAddr::V6(ip) => ip.is_unspecified() && addr.is_ipv6(),
-    };
-    addr.port() == listen.port()
-        && (addr.ip() == listen.ip() || (everywhere && addr.ip().is_loopback()))
+    Some(metrics)
 }
 
 fn rules<'a>(
@@ -239,37 +174,17 @@ fn rules<'a>(
     rules.into_iter().collect()
 }
 
-fn dns_rules<'a>(
-    sections: impl Iterator<Item = &'a Low<'a>>,
-    resolvers: &Resolvers,
-    problems: &mut Problems,
-) -> Option<Vec<DnsRule>> {
-    use options::dns_rule as o;
-    let mut titles = Titles::default();
-    let mut rules = Vec::new();
-    for low in sections {
-        titles.check(low, &o::NAME, problems);
-        let enabled = low.get(&o::ENABLED);
-        if enabled == Some(false) {
-            continue;
-        }
-        let resolver = resolvers.resolve(low, &o::UPSTREAM, problems);
-        rules.push(resolver.map(|resolver| DnsRule {
-            name: rule::name(low, &o::NAME),
-            domain: rule::selector(low, &o::DOMAIN),
-            qtype: rule::selector(low, &o::QTYPE),
-            resolver,
-        }));
-    }
-    rules.into_iter().collect()
-}
-
 /// Names given to rules, which must differ: trace and status speak of them.
 #[derive(Default)]
-struct Titles(BTreeMap<String, u32>);
+pub(super) struct Titles(BTreeMap<String, u32>);
 
 impl Titles {
-    fn check(&mut self, low: &Low, option: &super::spec::Opt<String>, problems: &mut Problems) {
+    pub(super) fn check(
+        &mut self,
+        low: &Low,
+        option: &super::spec::Opt<String>,
+        problems: &mut Problems,
+    ) {
         let name = rule::name(low, option);
         let place = low.place(option);
         if let Some(line) = self.0.get(&name) {

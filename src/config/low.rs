@@ -82,6 +82,12 @@ impl Low<'_> {
         }
     }
 
+    /// Whether the option is there and holds nothing but white space.
+    pub(super) fn is_blank<T>(&self, option: &Opt<T>) -> bool {
+        let blank = |entry: &Entry| words(&option.spec, entry).next().is_none();
+        self.entry(option).is_some_and(blank)
+    }
+
     /// Where the option stands, or else the section.
     pub(super) fn place<T>(&self, option: &Opt<T>) -> Place {
         let value = self.entry(option).and_then(|entry| entry.values.last());

@@ -3,6 +3,8 @@
 //! [`uci`] gives sections, [`low`] holds each value against the table in [`options`], [`high`]
 //! looks at what sections say about each other. Each step tells all its problems.
 
+mod answers;
+mod dns;
 mod help;
 mod high;
 mod link;
@@ -17,6 +19,7 @@ mod spec;
 mod types;
 pub mod uci;
 mod uci_line;
+mod upstream;
 mod values;
 
 pub use help::{markdown, text as help_text};

@@ -213,6 +213,9 @@ pub(super) fn suggest<'a>(
     if listed.is_empty() {
         return "remove it".into();
     }
+    if let [only] = listed.as_slice() {
+        return format!("write '{only}', there is no other");
+    }
     let rest = if all.next().is_some() { ", ..." } else { "" };
     format!("write one of {}{rest}", listed.join(", "))
 }

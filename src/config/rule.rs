@@ -3,7 +3,7 @@
 use crate::rules::{Action, Rule, Selector, Verdict};
 
 use super::low::{Item, Low};
-use super::names::Outbounds;
+use super::names::{FIXED, Outbounds};
 use super::options::rule as o;
 use super::problem::{Problems, Wrong, show, suggest};
 use super::spec::Opt;
@@ -20,7 +20,7 @@ pub(super) fn build(
         return None;
     }
     let mark = low.get(&o::MARK);
-    let target = outbounds.resolve(low, &o::OUTBOUND, problems);
+    let target = outbounds.resolve(low, &o::OUTBOUND, &FIXED, problems);
     let verdict = target.map(|(action, outbound)| Verdict {
         action,
         outbound,

@@ -1,32 +1,36 @@
-//! How one flight tries to get its answer: when to send again, when to turn to TCP, when to
-//! give up. Pure.
+//! How one attempt tries to get its answer from one upstream: when to send again, when to turn
+//! to a stream, when to give up. Pure.
 //!
-//! The two legs, UDP and TCP, run side by side once TCP has begun, each with its own time; the
-//! first good answer wins. The flight fails when no leg is left.
+//! The two legs, UDP and stream (TCP, TLS or HTTPS), run side by side once the stream has
+//! begun, each with its own time; the first good answer wins. The attempt is lost when no leg
+//! is left.
 
 use std::time::{Duration, Instant};
 
-use super::wire::Answer;
 use crate::config::Transport;
 
-/// When the UDP query is sent, from the start of the flight. One lost packet costs a client a
-/// quarter of a second.
-pub const UDP_SENDS: [Duration; 4] = [
-    Duration::ZERO,
-    Duration::from_millis(250),
-    Duration::from_millis(1000),
-    Duration::from_millis(2250),
-];
+/// Datagrams that follow each other one retransmission time apart. With one packet in five lost
+/// each way, all five are lost for one question in 170.
+const QUICK: u32 = 5;
+
+/// The last two datagrams, from the beginning: for a path that comes back.
+const SLOW: [Duration; 2] = [Duration::from_millis(1000), Duration::from_millis(2250)];
 
 /// How long UDP is listened to. Clients give up after 5 s (resolv.conf), SERVFAIL shall be
 /// there earlier.
 pub const UDP_TIME: Duration = Duration::from_millis(4250);
 
-/// Silence on UDP after which TCP begins.
-pub const TCP_AFTER: Duration = Duration::from_millis(750);
+/// Most silence on UDP before the stream begins.
+pub const STREAM_AFTER: Duration = Duration::from_millis(750);
 
-/// TCP's own time, from its beginning to the answer.
-pub const TCP_TIME: Duration = Duration::from_millis(3500);
+/// Where UDP is taken for dead, silence on the stream after which it is tried all the same.
+pub const UDP_AFTER: Duration = Duration::from_millis(400);
+
+/// The stream's own time, from its beginning to the answer.
+pub const STREAM_TIME: Duration = Duration::from_millis(3500);
+
+/// How long an attempt waits for the addresses of an upstream that is known by its name.
+pub const ADDRESS_TIME: Duration = Duration::from_millis(3500);
 
 /// So many datagrams with a wrong ID or question, and UDP is given up: somebody is guessing.
 pub const MAX_FOREIGN: u8 = 16;
@@ -42,22 +46,37 @@ pub enum Leg {
     Over,
 }
 
-/// State of one flight.
+impl Leg {
+    /// Whether an answer may come.
+    pub fn is_open(self) -> bool {
+        matches!(self, Self::Open(_))
+    }
+}
+
+/// What the history of an upstream says about how to ask it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// Silence after which a datagram is sent again.
+    pub rto: Duration,
+    /// UDP is known not to work: a transport with both legs begins with the stream.
+    pub udp_dead: bool,
+}
+
+/// State of one attempt.
 #[derive(Debug)]
 pub struct Course {
     /// UDP leg.
     pub udp: Leg,
-    /// TCP leg.
-    pub tcp: Leg,
-    /// ID of the query, the same on both legs.
-    pub id: u16,
+    /// Stream leg.
+    pub stream: Leg,
     /// Whether our query has an OPT record; not for servers that do not know EDNS.
     pub edns: bool,
-    /// A truncated answer: better than none if TCP fails.
-    pub truncated: Option<Box<Answer>>,
     transport: Transport,
-    started: Instant,
-    sent: usize,
+    rto: Duration,
+    began: Instant,
+    /// Until when the upstream's address is waited for; no leg is open before.
+    address_by: Option<Instant>,
+    sent: u32,
     foreign: u8,
     errors: u8,
 }
@@ -67,45 +86,91 @@ pub struct Course {
 pub enum Due {
     /// Send the UDP query (again).
     SendUdp,
-    /// UDP was silent for too long: send the query by TCP.
-    BeginTcp,
+    /// UDP was silent for too long: send the query by stream.
+    BeginStream,
+    /// The stream was silent for too long: send the query by UDP, though it is taken for dead.
+    BeginUdp,
     /// UDP's time is over.
     EndUdp,
-    /// TCP's time is over.
-    EndTcp,
+    /// The stream's time is over.
+    EndStream,
+    /// No address of the upstream is known.
+    NoAddress,
 }
 
 impl Course {
-    /// A flight that starts now, with its first leg open and its first query still to be sent.
-    pub fn new(transport: Transport, id: u16, now: Instant) -> Self {
-        let (udp, tcp) = match transport {
-            Transport::Udp => (Leg::Open(now), Leg::Over),
-            Transport::Tcp => (Leg::Over, Leg::Open(now)),
-            Transport::TcpUdp => (Leg::Open(now), Leg::Idle),
-        };
-        Self {
-            udp,
-            tcp,
-            id,
+    /// An attempt that begins now, with its first leg open and its first query still to be sent.
+    pub fn new(transport: Transport, pace: Pace, now: Instant) -> Self {
+        let mut course = Self {
+            udp: Leg::Over,
+            stream: Leg::Over,
             edns: true,
-            truncated: None,
             transport,
-            started: now,
+            rto: pace.rto,
+            began: now,
+            address_by: None,
             sent: 0,
             foreign: 0,
             errors: 0,
+        };
+        course.open(pace, now);
+        course
+    }
+
+    /// An attempt whose upstream's address is not known yet.
+    pub fn waiting_for_address(transport: Transport, pace: Pace, now: Instant) -> Self {
+        Self {
+            udp: Leg::Over,
+            stream: Leg::Over,
+            address_by: Some(now + ADDRESS_TIME),
+            ..Self::new(transport, pace, now)
         }
     }
 
-    /// When [`Self::due`] has something to say.
-    pub fn deadline(&self) -> Instant {
-        let legs = [self.udp_deadline(), self.tcp_deadline()];
-        // A flight with both legs over has ended; its deadline is then of no interest.
-        legs.into_iter()
-            .flatten()
-            .map(|(at, _)| at)
-            .min()
-            .unwrap_or(self.started)
+    /// The address is known: the first leg opens.
+    pub fn address_known(&mut self, pace: Pace, now: Instant) {
+        self.address_by = None;
+        self.open(pace, now);
+    }
+
+    fn open(&mut self, pace: Pace, now: Instant) {
+        self.began = now;
+        (self.udp, self.stream) = match self.transport {
+            Transport::Udp => (Leg::Open(now), Leg::Over),
+            Transport::TcpUdp if pace.udp_dead => (Leg::Idle, Leg::Open(now)),
+            Transport::TcpUdp => (Leg::Open(now), Leg::Idle),
+            Transport::Tcp | Transport::Tls | Transport::Https => (Leg::Over, Leg::Open(now)),
+        };
+    }
+
+    /// The address is not waited for any more.
+    pub fn give_up_address(&mut self) {
+        self.address_by = None;
+    }
+
+    /// When the first leg opened.
+    pub fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// Datagrams sent.
+    pub fn datagrams(&self) -> u32 {
+        self.sent
+    }
+
+    /// Whether the upstream's address is waited for.
+    pub fn waits_for_address(&self) -> bool {
+        self.address_by.is_some()
+    }
+
+    /// When [`Self::due`] has something to say; None when the attempt is over.
+    pub fn deadline(&self) -> Option<Instant> {
+        let legs = [
+            self.udp_deadline(),
+            self.stream_deadline(),
+            self.address_deadline(),
+        ];
+        legs.into_iter().flatten().map(|(at, _)| at).min()
     }
 
     /// One thing whose time has come.
@@ -113,30 +178,49 @@ impl Course {
         let due = |(at, due)| (at <= now).then_some(due);
         self.udp_deadline()
             .and_then(due)
-            .or_else(|| self.tcp_deadline().and_then(due))
+            .or_else(|| self.stream_deadline().and_then(due))
+            .or_else(|| self.address_deadline().and_then(due))
+    }
+
+    fn address_deadline(&self) -> Option<(Instant, Due)> {
+        self.address_by.map(|by| (by, Due::NoAddress))
     }
 
     fn udp_deadline(&self) -> Option<(Instant, Due)> {
-        let Leg::Open(since) = self.udp else {
-            return None;
+        let since = match self.udp {
+            Leg::Idle if self.address_by.is_none() => {
+                return Some((self.began + UDP_AFTER, Due::BeginUdp));
+            }
+            Leg::Open(since) => since,
+            Leg::Idle | Leg::Over => return None,
         };
         let end = (since + UDP_TIME, Due::EndUdp);
-        let send = UDP_SENDS
-            .get(self.sent)
-            .map(|after| (since + *after, Due::SendUdp));
-        let tcp = (self.tcp == Leg::Idle).then_some((since + TCP_AFTER, Due::BeginTcp));
-        [send, tcp]
+        let send = self.next_send().map(|after| (since + after, Due::SendUdp));
+        let stream_after = (self.rto * QUICK).min(STREAM_AFTER);
+        let stream = (self.stream == Leg::Idle).then_some((since + stream_after, Due::BeginStream));
+        [send, stream]
             .into_iter()
             .flatten()
             .fold(end, |a, b| if b.0 < a.0 { b } else { a })
             .into()
     }
 
-    fn tcp_deadline(&self) -> Option<(Instant, Due)> {
-        let Leg::Open(since) = self.tcp else {
+    /// When the next datagram leaves, from the beginning of the leg.
+    fn next_send(&self) -> Option<Duration> {
+        match self.sent.checked_sub(QUICK) {
+            None => Some(self.rto * self.sent),
+            // Never closer to the one before than the quick ones are to each other.
+            Some(slow) => SLOW
+                .get(slow as usize)
+                .map(|at| (*at).max(self.rto * self.sent)),
+        }
+    }
+
+    fn stream_deadline(&self) -> Option<(Instant, Due)> {
+        let Leg::Open(since) = self.stream else {
             return None;
         };
-        Some((since + TCP_TIME, Due::EndTcp))
+        Some((since + STREAM_TIME, Due::EndStream))
     }
 
     /// The UDP query was sent.
@@ -144,26 +228,35 @@ impl Course {
         self.sent += 1;
     }
 
-    /// TCP begins, where the transport has it and it has not begun; true then.
-    pub fn begin_tcp(&mut self, now: Instant) -> bool {
-        let begins = self.tcp == Leg::Idle;
+    /// The stream begins, where the transport has it and it has not begun; true then.
+    pub fn begin_stream(&mut self, now: Instant) -> bool {
+        let begins = self.stream == Leg::Idle;
         if begins {
-            self.tcp = Leg::Open(now);
+            self.stream = Leg::Open(now);
+        }
+        begins
+    }
+
+    /// UDP begins, where it has waited for the stream; true then.
+    pub fn begin_udp(&mut self, now: Instant) -> bool {
+        let begins = self.udp == Leg::Idle;
+        if begins {
+            self.udp = Leg::Open(now);
         }
         begins
     }
 
     /// A datagram with a wrong ID or question came; true when there were too many.
     pub fn count_foreign(&mut self) -> bool {
-        self.foreign += 1;
+        self.foreign = self.foreign.saturating_add(1);
         self.foreign >= MAX_FOREIGN
     }
 
-    /// The network refused our datagram (ICMP), or there was no socket. True when UDP shall be
-    /// given up: at once when TCP can take over, else after a second try, as a server that
-    /// restarts refuses for a moment.
+    /// The network refused our datagram (ICMP). True when UDP shall be given up: at once when
+    /// the stream can take over, else after a second try, as a server that restarts refuses for
+    /// a moment.
     pub fn count_error(&mut self) -> bool {
-        self.errors += 1;
+        self.errors = self.errors.saturating_add(1);
         self.transport == Transport::TcpUdp || self.errors >= 2
     }
 
@@ -174,6 +267,77 @@ impl Course {
 
     /// Whether no leg can bring an answer any more.
     pub fn is_lost(&self) -> bool {
-        !matches!(self.udp, Leg::Open(_)) && !matches!(self.tcp, Leg::Open(_))
+        let idle = self.udp == Leg::Idle;
+        !self.udp.is_open() && !self.stream.is_open() && self.address_by.is_none() && !idle
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Plays an attempt that nobody answers: milliseconds and what was due.
+    fn silence(transport: Transport, rto: u64, udp_dead: bool) -> Vec<(u128, Due)> {
+        let start = Instant::now();
+        let pace = Pace {
+            rto: Duration::from_millis(rto),
+            udp_dead,
+        };
+        let mut course = Course::new(transport, pace, start);
+        if course.udp.is_open() {
+            course.udp_sent();
+        }
+        let mut seen = Vec::new();
+        while let Some(at) = course.deadline() {
+            let due = course.due(at).unwrap();
+            match due {
+                Due::SendUdp => course.udp_sent(),
+                Due::BeginStream => assert!(course.begin_stream(at)),
+                Due::BeginUdp => assert!(course.begin_udp(at)),
+                Due::EndUdp => course.udp = Leg::Over,
+                Due::EndStream => course.stream = Leg::Over,
+                Due::NoAddress => unreachable!(),
+            }
+            seen.push(((at - start).as_millis(), due));
+        }
+        assert!(course.is_lost());
+        seen
+    }
+
+    #[test]
+    fn datagrams_follow_quickly_and_then_slowly() {
+        let sends = |transport, rto| -> Vec<u128> {
+            let all = silence(transport, rto, false).into_iter();
+            all.filter(|(_, due)| *due == Due::SendUdp)
+                .map(|(at, _)| at)
+                .collect()
+        };
+        assert_eq!(sends(Transport::Udp, 40), [40, 80, 120, 160, 1000, 2250]);
+        assert_eq!(
+            sends(Transport::Udp, 400),
+            [400, 800, 1200, 1600, 2000, 2400]
+        );
+        assert!(sends(Transport::Tls, 40).is_empty());
+    }
+
+    #[test]
+    fn a_stream_begins_beside_udp_and_has_its_own_time() {
+        let of = |rto, wanted| {
+            let mut all = silence(Transport::TcpUdp, rto, false).into_iter();
+            all.find(|(_, due)| *due == wanted).unwrap().0
+        };
+        assert_eq!(of(40, Due::BeginStream), 200);
+        assert_eq!(of(100, Due::BeginStream), 500);
+        assert_eq!(of(400, Due::BeginStream), 750);
+        assert_eq!(of(40, Due::EndStream), 200 + 3500);
+        assert_eq!(of(400, Due::EndUdp), 4250);
+    }
+
+    #[test]
+    fn dead_udp_is_tried_when_the_stream_is_silent_too() {
+        let all = silence(Transport::TcpUdp, 100, true);
+        assert_eq!(all[0], (400, Due::BeginUdp));
+        assert!(all.contains(&(3500, Due::EndStream)));
+        assert_eq!(all.last(), Some(&(4650, Due::EndUdp)));
     }
 }

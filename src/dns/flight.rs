@@ -1,25 +1,49 @@
-//! Questions on their way: one flight per question and server, however many clients wait for
+//! Questions on their way: one flight per question and set of upstreams, however many wait for
 //! it. Pure.
 //!
-//! A flight exists exactly while clients wait for it; its deadline is in the heap exactly
-//! while it exists. Removal is by identity: an ID is never used again, so what comes late for
-//! a flight that ended finds nothing.
+//! A flight exists exactly while somebody waits for it, a client or a task of our own; its
+//! deadline is in the list exactly while it exists. Removal is by identity: an ID is never used
+//! again, so what comes late for a flight that ended finds nothing.
 
 use std::collections::{BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::course::Course;
-use super::route::Server;
-use super::wire::{Asker, Edns, Question};
+use super::admission::{Admission, Place};
+use super::attempt::{Attempt, AttemptId};
+use super::route::GroupId;
+use super::upstream::{Server, UpstreamId};
+use super::wire::{Answer, Asker, Edns, Question};
 
 /// Most clients that wait for one flight: enough for a home, too few for one name to take
 /// all places.
 pub const MAX_WAITERS: usize = 256;
 
+/// Most flights that no client began.
+pub const MAX_TASKS: usize = 64;
+
 /// Names a flight, once and for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct FlightId(u64);
+pub struct FlightId {
+    slot: u32,
+    generation: u32,
+}
+
+/// Whom a flight asks, as far as flights must be told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Lane {
+    /// The upstreams of a group.
+    Group(GroupId),
+    /// The server that the client asked.
+    AsIs(SocketAddr),
+    /// One upstream, to see if it answers.
+    Probe(UpstreamId),
+    /// One upstream by UDP, to see if that works.
+    ProbeUdp(UpstreamId),
+    /// The bootstrap upstream, for the address of an upstream.
+    Address(UpstreamId),
+}
 
 /// What one flight asks; queries that differ here are never joined.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -31,7 +55,7 @@ pub struct Key {
     /// DNSSEC records wanted.
     pub dnssec_ok: bool,
     /// Who is asked.
-    pub server: Server,
+    pub lane: Lane,
 }
 
 /// A client that waits.
@@ -39,16 +63,21 @@ pub struct Key {
 pub struct Waiter<C> {
     /// The client.
     pub client: C,
+    /// Its address, by which its queries are counted.
+    pub from: IpAddr,
+    /// Since when.
+    pub since: Instant,
     id: u16,
     flags: u16,
     question: Box<[u8]>,
     edns: Option<Edns>,
     tcp: bool,
+    place: Option<Place>,
 }
 
 impl<C> Waiter<C> {
     /// A client with what its answer depends on.
-    pub fn new(client: C, asker: &Asker<'_>) -> Self {
+    pub fn new(client: C, from: IpAddr, since: Instant, asker: &Asker<'_>) -> Self {
         let Asker {
             id,
             flags,
@@ -58,11 +87,14 @@ impl<C> Waiter<C> {
         } = *asker;
         Self {
             client,
+            from,
+            since,
             id,
             flags,
             question: question.into(),
             edns,
             tcp,
+            place: None,
         }
     }
 
@@ -86,226 +118,315 @@ impl<C> Waiter<C> {
     }
 }
 
+/// What of our own waits for a flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    /// A cached answer shall be made new.
+    Refresh,
+    /// An upstream may be back.
+    Probe,
+    /// The address of an upstream.
+    Address(UpstreamId),
+    /// Another flight may answer only when this one has told whether the name has addresses of
+    /// the preferred family.
+    Companion(FlightId),
+}
+
+/// What the flight for the preferred family has told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Companion {
+    /// There is none, or it found no address: answer as usual.
+    Nothing,
+    /// Not yet.
+    Awaited,
+    /// There are addresses: those of this flight are not shown.
+    Preferred,
+}
+
 /// A question on its way.
 pub struct Flight<C> {
     /// What is asked.
     pub key: Rc<Key>,
-    /// Who waits, the leader first.
+    /// Clients that wait, the leader first.
     pub waiters: Vec<Waiter<C>>,
-    /// How far it is.
-    pub course: Course,
+    /// What of our own waits.
+    pub tasks: Vec<Task>,
+    /// Who is still to be asked, the next one last.
+    pub candidates: Vec<Server>,
+    /// Who has been asked.
+    pub attempts: Vec<Attempt>,
+    /// An answer that is better than none: truncated, or an error.
+    pub fallback: Option<(Server, Box<Answer>)>,
+    /// An answer that waits for the companion.
+    pub held: Option<(Server, Box<Answer>)>,
+    /// See [`Companion`].
+    pub companion: Companion,
+    /// When the next candidate is asked though the last one may still answer.
+    pub hedge_at: Option<Instant>,
+    /// When clients get the stale answer that is there.
+    pub stale_at: Option<Instant>,
+    /// When it ends, whatever happens.
+    pub ends: Instant,
+    /// How often a rule sent the question on.
+    pub depth: u8,
+    /// As in the list of deadlines.
     deadline: Instant,
+}
+
+impl<C> Flight<C> {
+    fn new(key: Rc<Key>, ends: Instant) -> Self {
+        Self {
+            key,
+            waiters: Vec::new(),
+            tasks: Vec::new(),
+            candidates: Vec::new(),
+            attempts: Vec::new(),
+            fallback: None,
+            held: None,
+            companion: Companion::Nothing,
+            hedge_at: None,
+            stale_at: None,
+            ends,
+            depth: 0,
+            deadline: ends,
+        }
+    }
+
+    /// When something has to be done.
+    fn next_deadline(&self) -> Instant {
+        let attempts = self.attempts.iter().filter_map(|a| a.course.deadline());
+        let hedge = self.hedge_at.filter(|_| !self.candidates.is_empty());
+        let all = attempts.chain(hedge).chain(self.stale_at);
+        all.min().unwrap_or(self.ends).min(self.ends)
+    }
 }
 
 /// What became of a query.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Joined {
-    /// It started this flight.
+    /// It began this flight.
     Leader(FlightId),
-    /// It waits for a flight under way.
-    Follower,
+    /// It waits for this flight under way.
+    Follower(FlightId),
     /// The client sent it again; its first copy waits already.
     Repeated,
     /// Too many wait.
     Full,
+    /// Too many of this client wait.
+    Crowded,
 }
 
 /// All flights.
 pub struct Flights<C> {
     by_key: HashMap<Rc<Key>, FlightId>,
-    flights: HashMap<FlightId, Flight<C>>,
+    slots: Vec<Slot<C>>,
+    free: Vec<u32>,
     deadlines: BTreeSet<(Instant, FlightId)>,
     waiting: usize,
     max_waiting: usize,
-    next: u64,
+    admission: Admission,
+    /// Flights without a client.
+    idle: usize,
+}
+
+fn flight_is_full<C>(flight: Option<&mut Flight<C>>) -> bool {
+    flight.is_none_or(|flight| flight.waiters.len() >= MAX_WAITERS)
+}
+
+struct Slot<C> {
+    generation: u32,
+    flight: Option<Flight<C>>,
 }
 
 impl<C: PartialEq> Flights<C> {
-    /// At most `max_waiting` clients wait, all flights together.
-    pub fn new(max_waiting: usize) -> Self {
+    /// At most `max_waiting` queries wait, all flights together, and `max_of_client` of each
+    /// client.
+    pub fn new(max_waiting: usize, max_of_client: u32) -> Self {
         Self {
             by_key: HashMap::new(),
-            flights: HashMap::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
             deadlines: BTreeSet::new(),
             waiting: 0,
             max_waiting,
-            next: 0,
+            admission: Admission::new(max_of_client),
+            idle: 0,
         }
     }
 
-    /// Adds a client to the flight of its question, a new one made by `course` if need be.
-    pub fn join(&mut self, key: Key, waiter: Waiter<C>, course: impl FnOnce() -> Course) -> Joined {
+    /// Other bounds for those that come from now on.
+    pub fn set_bounds(&mut self, max_waiting: usize, max_of_client: u32) {
+        self.max_waiting = max_waiting;
+        self.admission.set_bound(max_of_client);
+    }
+
+    /// Adds a client to the flight of its question, a new one that ends at `ends` if need be.
+    pub fn join(&mut self, key: Key, mut waiter: Waiter<C>, ends: Instant) -> Joined {
         let under_way = self.by_key.get(&key).copied();
-        if let Some(flight) = under_way.and_then(|id| self.flights.get_mut(&id)) {
+        if let Some(id) = under_way
+            && let Some(flight) = self.get(id)
+        {
             let again = |other: &Waiter<C>| other.id == waiter.id && other.client == waiter.client;
             if flight.waiters.iter().any(again) {
                 return Joined::Repeated;
             }
-            if self.waiting >= self.max_waiting || flight.waiters.len() >= MAX_WAITERS {
+            if self.waiting >= self.max_waiting || flight_is_full(self.get(id)) {
                 return Joined::Full;
             }
+            waiter.place = self.admission.enter(waiter.from);
+            let (Some(_), Some(flight)) = (&waiter.place, self.get(id)) else {
+                return Joined::Crowded;
+            };
             flight.waiters.push(waiter);
+            let first = flight.waiters.len() == 1;
             self.waiting += 1;
-            return Joined::Follower;
+            self.idle -= usize::from(first);
+            return Joined::Follower(id);
         }
         if self.waiting >= self.max_waiting {
             return Joined::Full;
         }
-        let id = FlightId(self.next);
-        self.next += 1;
-        let key = Rc::new(key);
-        let course = course();
-        let deadline = course.deadline();
-        self.by_key.insert(Rc::clone(&key), id);
-        self.deadlines.insert((deadline, id));
-        self.flights.insert(
-            id,
-            Flight {
-                key,
-                waiters: vec![waiter],
-                course,
-                deadline,
-            },
-        );
+        waiter.place = self.admission.enter(waiter.from);
+        if waiter.place.is_none() {
+            return Joined::Crowded;
+        }
+        let id = self.insert(key, ends);
+        if let Some(flight) = self.get(id) {
+            flight.waiters.push(waiter);
+        }
         self.waiting += 1;
+        self.idle -= 1;
         Joined::Leader(id)
+    }
+
+    /// Adds a task of our own to the flight of its question, a new one if need be.
+    pub fn join_task(&mut self, key: Key, task: Task, ends: Instant) -> Joined {
+        if let Some(id) = self.by_key.get(&key).copied()
+            && let Some(flight) = self.get(id)
+        {
+            if flight.tasks.contains(&task) {
+                return Joined::Repeated;
+            }
+            flight.tasks.push(task);
+            return Joined::Follower(id);
+        }
+        if self.idle >= MAX_TASKS {
+            return Joined::Full;
+        }
+        let id = self.insert(key, ends);
+        if let Some(flight) = self.get(id) {
+            flight.tasks.push(task);
+        }
+        Joined::Leader(id)
+    }
+
+    /// A flight that nobody waits for yet.
+    fn insert(&mut self, key: Key, ends: Instant) -> FlightId {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot {
+                generation: 0,
+                flight: None,
+            });
+            self.slots.len() as u32 - 1
+        });
+        let place = &mut self.slots[slot as usize];
+        let id = FlightId {
+            slot,
+            generation: place.generation,
+        };
+        let key = Rc::new(key);
+        place.flight = Some(Flight::new(Rc::clone(&key), ends));
+        self.by_key.insert(key, id);
+        self.deadlines.insert((ends, id));
+        self.idle += 1;
+        id
     }
 
     /// A flight under way.
     pub fn get(&mut self, id: FlightId) -> Option<&mut Flight<C>> {
-        self.flights.get_mut(&id)
+        let slot = self.slots.get_mut(id.slot as usize)?;
+        slot.flight
+            .as_mut()
+            .filter(|_| slot.generation == id.generation)
     }
 
-    /// Takes note that the course of a flight has another deadline now.
+    /// Takes note that a flight has another deadline now.
     pub fn reschedule(&mut self, id: FlightId) {
-        let Some(flight) = self.flights.get_mut(&id) else {
+        let Some(flight) = self.get(id) else {
             return;
         };
-        let deadline = flight.course.deadline();
-        if deadline != flight.deadline {
-            self.deadlines.remove(&(flight.deadline, id));
-            self.deadlines.insert((deadline, id));
+        let (old, deadline) = (flight.deadline, flight.next_deadline());
+        if deadline != old {
             flight.deadline = deadline;
+            self.deadlines.remove(&(old, id));
+            self.deadlines.insert((deadline, id));
         }
+    }
+
+    /// Takes the clients of a flight, which goes on for `task`.
+    pub fn release(&mut self, id: FlightId, task: Task) -> Vec<Waiter<C>> {
+        let Some(flight) = self.get(id) else {
+            return Vec::new();
+        };
+        if !flight.tasks.contains(&task) {
+            flight.tasks.push(task);
+        }
+        let mut waiters = std::mem::take(&mut flight.waiters);
+        self.leave(&mut waiters);
+        self.idle += usize::from(!waiters.is_empty());
+        waiters
     }
 
     /// Ends a flight.
     pub fn remove(&mut self, id: FlightId) -> Option<Flight<C>> {
-        let flight = self.flights.remove(&id)?;
+        let slot = self.slots.get_mut(id.slot as usize)?;
+        if slot.generation != id.generation {
+            return None;
+        }
+        let mut flight = slot.flight.take()?;
+        // After four thousand million flights in one slot an ID comes again.
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(id.slot);
         self.by_key.remove(&flight.key);
         self.deadlines.remove(&(flight.deadline, id));
-        self.waiting -= flight.waiters.len();
+        self.leave(&mut flight.waiters);
+        self.idle -= usize::from(flight.waiters.is_empty());
         Some(flight)
     }
 
-    /// The earliest deadline.
+    fn leave(&mut self, waiters: &mut [Waiter<C>]) {
+        self.waiting -= waiters.len();
+        let places = waiters.iter_mut().filter_map(|waiter| waiter.place.take());
+        places.for_each(|place| self.admission.leave(place));
+    }
+
+    /// Attempts that wait for the address of a server.
+    pub fn waiting_for_address(&self, server: Server) -> Vec<AttemptId> {
+        let flights = self.slots.iter().filter_map(|slot| slot.flight.as_ref());
+        let attempts = flights.flat_map(|flight| &flight.attempts);
+        attempts
+            .filter(|attempt| attempt.server == server && attempt.course.waits_for_address())
+            .map(|attempt| attempt.id)
+            .collect()
+    }
+
+    /// The flight that needs something next.
     pub fn next_deadline(&self) -> Option<(Instant, FlightId)> {
         self.deadlines.first().copied()
     }
 
-    /// Flights under way.
+    /// Flights now.
     pub fn len(&self) -> usize {
-        self.flights.len()
+        self.by_key.len()
     }
 
-    /// Whether nobody waits.
+    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.flights.is_empty()
+        self.by_key.is_empty()
     }
 
     /// Clients that wait.
     pub fn waiting(&self) -> usize {
         self.waiting
-    }
-
-    /// Whether the tables agree with each other; for tests.
-    #[cfg(test)]
-    pub fn is_consistent(&self) -> bool {
-        let waiters: usize = self
-            .flights
-            .values()
-            .map(|flight| flight.waiters.len())
-            .sum();
-        let known = |(id, flight): (&FlightId, &Flight<C>)| {
-            self.by_key.get(&flight.key) == Some(id)
-                && self.deadlines.contains(&(flight.course.deadline(), *id))
-                && (1..=MAX_WAITERS).contains(&flight.waiters.len())
-        };
-        self.by_key.len() == self.flights.len()
-            && self.deadlines.len() == self.flights.len()
-            && waiters == self.waiting
-            && self.waiting <= self.max_waiting
-            && self.flights.iter().all(known)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Transport;
-
-    fn key(number: u8) -> Key {
-        Key {
-            question: Question::of(&format!("n{number}.example"), 1).unwrap(),
-            flags: 0,
-            dnssec_ok: false,
-            server: Server::Upstream(0),
-        }
-    }
-
-    fn waiter(client: u16) -> Waiter<u16> {
-        let asker = Asker {
-            id: 1,
-            flags: 0,
-            question: &[],
-            edns: None,
-            tcp: false,
-        };
-        Waiter::new(client, &asker)
-    }
-
-    #[test]
-    fn both_bounds_hold() {
-        let now = Instant::now();
-        let course = || Course::new(Transport::Udp, 1, now);
-        let mut flights = Flights::new(MAX_WAITERS + 10);
-        let Joined::Leader(first) = flights.join(key(0), waiter(0), course) else {
-            panic!("the first leads");
-        };
-        for client in 1..MAX_WAITERS as u16 {
-            assert_eq!(
-                flights.join(key(0), waiter(client), course),
-                Joined::Follower
-            );
-        }
-        assert_eq!(
-            flights.join(key(0), waiter(999), course),
-            Joined::Full,
-            "of one flight"
-        );
-        for number in 1..=10 {
-            assert!(matches!(
-                flights.join(key(number), waiter(0), course),
-                Joined::Leader(_)
-            ));
-        }
-        assert_eq!(
-            flights.join(key(11), waiter(0), course),
-            Joined::Full,
-            "of all"
-        );
-        assert_eq!(
-            flights.join(key(10), waiter(1), course),
-            Joined::Full,
-            "of all"
-        );
-        assert_eq!(flights.join(key(10), waiter(0), course), Joined::Repeated);
-        assert!(flights.is_consistent());
-        assert_eq!(flights.remove(first).unwrap().waiters.len(), MAX_WAITERS);
-        assert!(flights.remove(first).is_none() && flights.is_consistent());
-        assert_eq!((flights.len(), flights.waiting()), (10, 10));
-        // The same question again is another flight: what comes late for the first finds none.
-        let again = flights.join(key(0), waiter(0), course);
-        assert!(matches!(again, Joined::Leader(id) if id != first));
     }
 }

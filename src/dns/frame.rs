@@ -28,6 +28,7 @@ impl Frames {
 
     /// The next message, if all of it is there. An error when it is too long or empty: the
     /// peer does not speak DNS.
+    #[expect(clippy::should_implement_trait, reason = "what it gives is lent")]
     pub fn next(&mut self) -> io::Result<Option<&mut [u8]>> {
         let rest = self.filled - self.used;
         let Some(length) = self.length() else {

@@ -1,24 +1,34 @@
 //! The DNS forwarder (see `docs/dns.md`).
 //!
-//! Pure: `wire` (messages as bytes), `cache`, `flight` and `course` (questions on their way),
-//! `route` (who answers), `forward` (the state machine over all of them), `frame`, `notify`,
-//! `stats`. I/O: `server` with `serve` (clients by UDP), `tcp` (clients by TCP), `udp` and
-//! `stream` (upstreams).
+//! Pure: `wire` (messages as bytes), `cache`, `hosts`, `route` (who answers), `upstream` with
+//! `health`, `flight` with `attempt` and `course` (questions on their way), `answer_rules`,
+//! `rebind` and `ttl` (what becomes of answers), `forward` (the state machine over all of
+//! them), `admission`, `querylog`, `frame`, `notify`, `stats`. I/O: `server` with `serve`
+//! (clients by UDP), `tcp` (clients by TCP), `udp` and `stream` (upstreams).
 
+pub mod admission;
+pub mod answer_rules;
+pub mod attempt;
 pub mod cache;
 pub mod course;
 pub mod flight;
 pub mod forward;
-mod frame;
+pub mod frame;
+pub mod health;
+pub mod hosts;
 mod notify;
+pub mod querylog;
+pub mod rebind;
 pub mod route;
 mod serve;
 mod server;
 mod stats;
 mod stream;
 mod tcp;
+pub mod ttl;
 mod udp;
+pub mod upstream;
 pub mod wire;
 
 pub use server::{Learn, Listeners, Server};
-pub use stats::{CacheStats, DnsStats, TcpStats, UpstreamStats};
+pub use stats::{CacheStats, DnsStats, TcpStats, UpstreamState, UpstreamStats};

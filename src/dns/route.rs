@@ -1,8 +1,10 @@
 //! Who answers a question. Pure.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 
-use crate::config::{Config, DnsRule, Resolver, Transport};
+use super::upstream::UpstreamId;
+use crate::config::{Candidates, Config, DnsRule, Policy, Resolver};
 use crate::rules::index::DomainIndex;
 use crate::rules::{Bits, MAX_RULES};
 
@@ -27,41 +29,119 @@ const LOCAL_ZONES: [&str; 14] = [
     "local",
 ];
 
-/// A server of a flight.
+/// Names a group, once and for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Server {
-    /// Index into the configured upstreams.
-    Upstream(u16),
-    /// The server that the client asked.
-    AsIs(SocketAddr),
+pub struct GroupId(u32);
+
+/// Upstreams that are asked for the same questions.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Its identity.
+    pub id: GroupId,
+    /// At least one, each once.
+    pub upstreams: Vec<UpstreamId>,
+    /// Which of them is asked first.
+    pub policy: Policy,
 }
 
 /// What to do with a question.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
-    /// Ask this server.
-    Ask(Server),
+    /// Ask these upstreams.
+    Ask(Rc<Group>),
+    /// Ask the server that the client asked.
+    AsIs(SocketAddr),
     /// NOERROR without an answer.
     Reject,
     /// REFUSED: `asis`, and no server was asked that is not ourselves.
     NobodyAsked,
 }
 
+/// Makes groups of what a configuration says, equal ones only once.
+#[derive(Debug)]
+pub struct Groups {
+    /// Identities in the order of the configuration's upstreams.
+    ids: Vec<UpstreamId>,
+    groups: Vec<Rc<Group>>,
+    next: u32,
+}
+
+impl Groups {
+    /// For upstreams with these identities; `next` is the first number that was never used.
+    pub fn new(ids: Vec<UpstreamId>, next: u32) -> Self {
+        Self {
+            ids,
+            groups: Vec::new(),
+            next,
+        }
+    }
+
+    /// The first number that was never used.
+    pub fn next(&self) -> u32 {
+        self.next
+    }
+
+    /// The group of these candidates.
+    pub fn group(&mut self, candidates: &Candidates) -> Rc<Group> {
+        let ids = candidates.upstreams.iter();
+        let upstreams: Vec<_> = ids.filter_map(|at| self.ids.get(*at)).copied().collect();
+        let policy = candidates.policy;
+        let same = |group: &&Rc<Group>| group.upstreams == upstreams && group.policy == policy;
+        if let Some(group) = self.groups.iter().find(same) {
+            return Rc::clone(group);
+        }
+        let id = GroupId(self.next);
+        self.next += 1;
+        let group = Rc::new(Group {
+            id,
+            upstreams,
+            policy,
+        });
+        self.groups.push(Rc::clone(&group));
+        group
+    }
+
+    /// The group of one upstream of the configuration.
+    pub fn single(&mut self, upstream: usize) -> Rc<Group> {
+        self.group(&Candidates {
+            upstreams: vec![upstream],
+            policy: Policy::Failover,
+        })
+    }
+
+    fn target(&mut self, resolver: &Resolver) -> Target {
+        match resolver {
+            Resolver::Ask(candidates) => Target::Ask(self.group(candidates)),
+            Resolver::AsIs => Target::AsIs,
+            Resolver::Reject => Target::Reject,
+        }
+    }
+}
+
+/// A [`Resolver`] with its group.
+#[derive(Debug)]
+enum Target {
+    Ask(Rc<Group>),
+    AsIs,
+    Reject,
+}
+
 /// The part of the configuration that the forwarder needs.
 pub struct Router {
     rules: Vec<DnsRule>,
+    /// Of each rule.
+    targets: Vec<Target>,
     /// One index for every [`MAX_RULES`] rules.
     index: Vec<DomainIndex>,
-    default: Resolver,
+    default: Target,
     local_domains: Vec<Box<str>>,
     /// Our own listeners: never asked, the query would come back.
     ourselves: Vec<SocketAddr>,
-    upstreams: Vec<(Transport, SocketAddr)>,
 }
 
 impl Router {
     /// From a configuration; `ourselves` are the addresses that we listen on.
-    pub fn new(config: &Config, ourselves: Vec<SocketAddr>) -> Self {
+    pub fn new(config: &Config, ourselves: Vec<SocketAddr>, groups: &mut Groups) -> Self {
         let rules = config.dns_rules.clone();
         let domains = |rules: &[DnsRule]| {
             // A chunk is never more than an index takes.
@@ -69,70 +149,59 @@ impl Router {
         };
         Self {
             index: rules.chunks(MAX_RULES).filter_map(domains).collect(),
+            targets: rules
+                .iter()
+                .map(|rule| groups.target(&rule.resolver))
+                .collect(),
             rules,
-            default: config.dns.default,
+            default: groups.target(&config.dns.default),
             local_domains: config.dns.local_domains.clone(),
             ourselves,
-            upstreams: config
-                .upstreams
-                .iter()
-                .map(|u| (u.transport, u.addr))
-                .collect(),
         }
-    }
-
-    /// Where a server is and how it is spoken to; a server asked by a client is known to
-    /// speak UDP and, as every server must (RFC 7766), TCP.
-    pub fn server(&self, server: Server) -> (Transport, SocketAddr) {
-        match server {
-            Server::Upstream(index) => self.upstreams[usize::from(index)],
-            Server::AsIs(addr) => (Transport::TcpUdp, addr),
-        }
-    }
-
-    /// Number of upstreams.
-    pub fn upstreams(&self) -> usize {
-        self.upstreams.len()
     }
 
     /// Who answers: the first rule that accepts name and type, else the server asked for
     /// local names, else the default.
     pub fn route(&self, name: &str, qtype: u16, asked: Option<SocketAddr>) -> Route {
-        let resolver = match self.rule(name, qtype) {
-            Some(rule) => rule.resolver,
-            None if self.is_local(name) => Resolver::AsIs,
-            None => self.default,
+        let target = match self.find(name, qtype) {
+            Some(rule) => &self.targets[rule],
+            None if self.is_local(name) => &Target::AsIs,
+            None => &self.default,
         };
-        self.resolve(resolver, asked)
+        match (target, asked) {
+            (Target::Reject, _) => Route::Reject,
+            (Target::Ask(group), _) => Route::Ask(Rc::clone(group)),
+            (Target::AsIs, Some(asked)) if !self.ourselves.contains(&asked) => Route::AsIs(asked),
+            (Target::AsIs, _) => Route::NobodyAsked,
+        }
+    }
+
+    /// The addresses that we listen on.
+    pub fn ourselves(&self) -> &[SocketAddr] {
+        &self.ourselves
+    }
+
+    /// The rule that decides, see [`Self::find`].
+    pub fn rule(&self, name: &str, qtype: u16) -> Option<&DnsRule> {
+        self.find(name, qtype).map(|at| &self.rules[at])
     }
 
     /// The first rule that accepts name and type. A rule that names no domain does not speak
     /// of local names: `qtype` alone shall not take the LAN's own names away from dnsmasq.
-    pub fn rule(&self, name: &str, qtype: u16) -> Option<&DnsRule> {
+    fn find(&self, name: &str, qtype: u16) -> Option<usize> {
         let local = self.is_local(name);
         let chunks = self.index.iter().zip(self.rules.chunks(MAX_RULES));
-        let mut accepting = chunks.filter_map(|(index, rules)| {
+        let mut accepting = chunks.enumerate().filter_map(|(chunk, (index, rules))| {
             let accepted: Bits = index.matches(name);
             let accepts = |(bit, rule): &(usize, &DnsRule)| {
                 accepted.contains(*bit)
                     && rule.qtype.accepts(|only| *only == qtype)
                     && !(local && rule.domain.include.is_empty())
             };
-            rules.iter().enumerate().find(accepts)
+            let (at, _) = rules.iter().enumerate().find(accepts)?;
+            Some(chunk * MAX_RULES + at)
         });
-        accepting.next().map(|(_, rule)| rule)
-    }
-
-    fn resolve(&self, resolver: Resolver, asked: Option<SocketAddr>) -> Route {
-        match (resolver, asked) {
-            (Resolver::Reject, _) => Route::Reject,
-            // A configuration holds far fewer upstreams than 65,536.
-            (Resolver::Upstream(index), _) => Route::Ask(Server::Upstream(index as u16)),
-            (Resolver::AsIs, Some(asked)) if !self.ourselves.contains(&asked) => {
-                Route::Ask(Server::AsIs(asked))
-            }
-            (Resolver::AsIs, _) => Route::NobodyAsked,
-        }
+        accepting.next()
     }
 
     /// Whether a name (lower case, no final dot) is the LAN's own: in a local domain or zone,

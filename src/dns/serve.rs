@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use async_io::{Async, Timer};
 use futures_lite::future;
 
-use super::forward::Outcome;
+use super::forward::{Origin, Outcome};
 use super::server::{Client, Server};
 use crate::net::batch::Batch;
 use crate::net::reply::send_from;
@@ -82,7 +82,6 @@ impl Server {
         let listener = &self.udp[at];
         let datagrams = batch.recv(&listener.socket).await?;
         let now = Instant::now();
-        let mut waiting = false;
         let Answers { bytes, ends } = answers;
         bytes.clear();
         ends.clear();
@@ -95,12 +94,18 @@ impl Server {
                 from,
                 to,
             };
-            match forwarder.query(now, &client, datagram.payload, false, asked, bytes) {
+            let origin = Origin {
+                client: &client,
+                from: from.ip(),
+                asked,
+                tcp: false,
+            };
+            match forwarder.query(now, &origin, datagram.payload, bytes) {
                 Outcome::Answered => ends.push((from, to, bytes.len())),
-                Outcome::Waiting => waiting = true,
-                Outcome::Dropped => {}
+                Outcome::Waiting | Outcome::Dropped => {}
             }
         }
+        let waiting = forwarder.has_effects();
         drop(forwarder);
         let mut start = 0;
         for &(from, to, end) in &*ends {

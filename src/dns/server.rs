@@ -11,6 +11,7 @@ use async_executor::{LocalExecutor, Task};
 use async_io::{Async, Timer};
 use futures_lite::future;
 
+use super::attempt::Fault;
 use super::forward::{Effect, Forwarder};
 use super::notify::Notify;
 use super::serve::UdpListener;
@@ -76,6 +77,7 @@ pub type Learn = Rc<dyn Fn(&str, &[IpAddr], u32)>;
 /// The DNS server.
 pub struct Server {
     pub(super) forwarder: RefCell<Forwarder<Client>>,
+    ids: RefCell<Box<dyn FnMut() -> u16>>,
     pub(super) exchanges: Exchanges,
     pub(super) streams: Streams,
     pub(super) clients: Clients,
@@ -118,10 +120,14 @@ impl Server {
         let ourselves = ourselves.chain(tcp.iter().map(|(socket, _)| socket.local_addr()));
         let ourselves = ourselves.collect::<io::Result<Vec<_>>>().context(what)?;
         Ok(Rc::new(Self {
-            forwarder: RefCell::new(Forwarder::new(config, ourselves, random_ids())),
+            forwarder: RefCell::new(Forwarder::new(config, ourselves, Instant::now())),
+            ids: RefCell::new(random_ids()),
             exchanges: Exchanges::new(),
             streams: Streams::new(),
-            clients: Clients::new(config.dns.max_tcp_clients as usize),
+            clients: Clients::new(
+                config.dns.max_tcp_clients as usize,
+                config.dns.max_client_connections as usize,
+            ),
             udp: udp
                 .into_iter()
                 .map(|(socket, transparent)| UdpListener::new(socket, transparent).context(what))
@@ -172,7 +178,7 @@ impl Server {
 
     /// A number that nobody can guess.
     pub(super) fn random_id(&self) -> u16 {
-        self.forwarder.borrow_mut().random_id()
+        (self.ids.borrow_mut())()
     }
 
     /// Does all that the forwarder wants done, and sets the alarm.
@@ -190,32 +196,53 @@ impl Server {
     fn carry_out_one(self: &Rc<Self>, effect: Effect<Client>) {
         match effect {
             Effect::SendUdp {
-                flight,
-                server,
-                message,
+                attempt,
+                addr,
+                mut message,
+                ..
             } => {
-                if self.exchanges.send(self, flight, server, &message).is_err() {
+                if self
+                    .exchanges
+                    .send(self, attempt, addr, &mut message)
+                    .is_err()
+                {
                     self.forwarder
                         .borrow_mut()
-                        .udp_failed(Instant::now(), flight);
+                        .udp_failed(Instant::now(), attempt, Fault::Local);
                 }
             }
-            Effect::EndUdp { flight } => self.exchanges.end(flight),
-            Effect::SendTcp {
-                flight,
-                server,
+            Effect::EndUdp { attempt, .. } => self.exchanges.end(attempt),
+            Effect::SendStream {
+                attempt,
+                addr,
                 message,
+                ..
             } => {
-                if !self.streams.send(self, flight, server, message) {
-                    self.forwarder
-                        .borrow_mut()
-                        .tcp_failed(Instant::now(), flight);
+                if !self.streams.send(self, attempt, addr, message) {
+                    self.forwarder.borrow_mut().stream_failed(
+                        Instant::now(),
+                        attempt,
+                        Fault::Local,
+                    );
                 }
             }
-            Effect::EndTcp { flight, timed_out } => self.streams.end(flight, timed_out),
+            Effect::EndStream { attempt, timed_out } => self.streams.end(attempt, timed_out),
             Effect::Learn { name, addrs, ttl } => (self.learn)(&name, &addrs, ttl),
-            Effect::Failed { name, server } => {
-                log::warn!(event = "dns.fail", name:% = name, upstream:% = server; "");
+            Effect::Failed { name, upstream } => {
+                log::warn!(event = "dns.fail", name:% = name, upstream:% = upstream; "");
+            }
+            Effect::Withheld {
+                name,
+                upstream,
+                reason,
+            } => {
+                log::info!(
+                    event = "dns.withheld", name:% = name, upstream:% = upstream, reason = reason; ""
+                );
+            }
+            Effect::Turned { upstream, turn } => {
+                let state = turn.as_str();
+                log::warn!(event = "dns.upstream", upstream:% = upstream, state = state; "");
             }
             Effect::Reply {
                 client: Client::Tcp(connection),

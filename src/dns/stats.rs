@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 /// Counters since the start, and the state of now.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct DnsStats {
     /// Messages from clients, whatever became of them.
     pub queries: u64,
@@ -15,12 +15,36 @@ pub struct DnsStats {
     pub refused: u64,
     /// Of these, how many for want of room (`max_queries`, or 256 for one question).
     pub overflowed: u64,
+    /// Of these, how many because too many of the same client waited (`max_client_queries`).
+    pub refused_client: u64,
+    /// Queries answered from `config dns_host`.
+    pub hosts: u64,
+    /// Queries answered with an expired answer, for want of a fresh one.
+    pub stale: u64,
+    /// Queries answered with nothing, as the name has addresses of the preferred family.
+    pub suppressed: u64,
+    /// Answers that a rule, or the protection against rebinding, kept from clients.
+    pub withheld: u64,
+    /// Questions that a rule sent on to other upstreams.
+    pub asked_another: u64,
     /// Queries that waited for an upstream and got our own SERVFAIL.
     pub servfail: u64,
     /// Queries that joined a flight under way.
     pub followers: u64,
     /// Queries that a client repeated while they waited.
     pub repeated: u64,
+    /// Flights towards upstreams, so far.
+    pub departures: u64,
+    /// Of these, begun to make a cached answer new before its time.
+    pub prefetched: u64,
+    /// Of these, begun to see whether an upstream, or its UDP, works again.
+    pub probes: u64,
+    /// Flights of our own that were not begun, as there were too many.
+    pub tasks_refused: u64,
+    /// Attempts given up as the address of the upstream was not found.
+    pub unresolved: u64,
+    /// Legs given up for want of a descriptor or of room in a table of ours.
+    pub local_faults: u64,
     /// Flights now.
     pub flights: usize,
     /// Clients that wait now.
@@ -67,20 +91,39 @@ pub struct TcpStats {
     pub timed_out: u64,
 }
 
+/// Whether an upstream answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UpstreamState {
+    /// As far as is known.
+    #[default]
+    Up,
+    /// It did not, several times in a row: the others are asked first.
+    Down,
+}
+
 /// One upstream.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct UpstreamStats {
     /// Name of its section, or `asis`.
     pub name: String,
+    /// Whether it answers.
+    pub state: UpstreamState,
+    /// UDP does not work, the stream does.
+    pub udp_dead: bool,
+    /// Smoothed time to an answer, milliseconds.
+    pub latency_ms: Option<f32>,
     /// Datagrams sent, repetitions included.
     pub sent_udp: u64,
-    /// Queries sent by TCP.
-    pub sent_tcp: u64,
-    /// Answers accepted.
-    pub answered: u64,
-    /// Legs (UDP or TCP) on which no answer came in time.
+    /// Queries sent by TCP, TLS or HTTPS.
+    pub sent_stream: u64,
+    /// Answers accepted that came by UDP.
+    pub answered_udp: u64,
+    /// Answers accepted that came by stream.
+    pub answered_stream: u64,
+    /// Legs (UDP or stream) on which no answer came in time.
     pub timeouts: u64,
-    /// Queries that went from UDP to TCP, for whatever reason.
+    /// Queries that went from UDP to the stream, for whatever reason.
     pub fallbacks: u64,
     /// Legs that failed otherwise: ICMP, connection refused or closed, nonsense.
     pub failures: u64,

@@ -19,7 +19,7 @@ use async_executor::Task;
 use async_io::Async;
 use futures_lite::{AsyncReadExt, AsyncWriteExt, future};
 
-use super::flight::FlightId;
+use super::attempt::{AttemptId, Fault};
 use super::frame::{self, Frames};
 use super::notify::Notify;
 use super::server::Server;
@@ -45,7 +45,7 @@ pub struct Streams {
     /// The one of each server that takes new queries.
     current: RefCell<HashMap<SocketAddr, u64>>,
     /// Where each flight's query is.
-    flights: RefCell<HashMap<FlightId, (u64, u16)>>,
+    flights: RefCell<HashMap<AttemptId, (u64, u16)>>,
     next: Cell<u64>,
 }
 
@@ -70,8 +70,8 @@ struct Connection {
 
 /// A query that waits for its answer.
 struct Pending {
-    flight: FlightId,
-    /// With the flight's own ID.
+    flight: AttemptId,
+    /// With ID 0.
     message: Vec<u8>,
     resends: u8,
 }
@@ -101,7 +101,7 @@ impl Streams {
     pub fn send(
         &self,
         server: &Rc<Server>,
-        flight: FlightId,
+        flight: AttemptId,
         addr: SocketAddr,
         message: Vec<u8>,
     ) -> bool {
@@ -174,7 +174,7 @@ impl Streams {
     }
 
     /// Nobody waits for this flight's answer any more.
-    pub fn end(&self, flight: FlightId, timed_out: bool) {
+    pub fn end(&self, flight: AttemptId, timed_out: bool) {
         let Some((connection, id)) = self.flights.borrow_mut().remove(&flight) else {
             return;
         };
@@ -291,11 +291,11 @@ impl Connection {
         self.answered.set(true);
         self.active.set(now);
         server.streams.flights.borrow_mut().remove(&pending.flight);
-        wire::set_id(message, wire::id(&pending.message).unwrap_or(0));
+        wire::set_id(message, 0);
         server
             .forwarder
             .borrow_mut()
-            .tcp_answer(now, pending.flight, message);
+            .stream_answer(now, pending.flight, message);
         server.carry_out();
     }
 }
@@ -325,7 +325,7 @@ async fn live(server: Weak<Server>, connection: Rc<Connection>) {
             server
                 .forwarder
                 .borrow_mut()
-                .tcp_failed(Instant::now(), flight);
+                .stream_failed(Instant::now(), flight, Fault::Remote);
         }
     }
     server.carry_out();

@@ -7,7 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,8 @@ use async_executor::Task;
 use async_io::{Async, Timer};
 use futures_lite::{AsyncReadExt, AsyncWriteExt, future};
 
-use super::forward::Outcome;
+use super::admission;
+use super::forward::{Origin, Outcome};
 use super::frame::{self, Frames};
 use super::notify::Notify;
 use super::server::{Client, Server};
@@ -50,6 +51,7 @@ pub struct ConnectionId(u64);
 pub struct Clients {
     open: RefCell<HashMap<ConnectionId, Open>>,
     max: usize,
+    max_per_client: usize,
     next: Cell<u64>,
     stats: Cell<TcpStats>,
 }
@@ -62,6 +64,8 @@ struct Open {
 
 struct Connection {
     id: ConnectionId,
+    /// The client.
+    from: IpAddr,
     /// The server that the client asked, on a transparent listener.
     asked: Option<SocketAddr>,
     /// Answers not yet given to the kernel, framed.
@@ -78,12 +82,13 @@ struct Connection {
 }
 
 impl Clients {
-    /// At most `max` at a time.
-    pub fn new(max: usize) -> Self {
+    /// At most `max` at a time, and so many of one client.
+    pub fn new(max: usize, max_per_client: usize) -> Self {
         let stats = Cell::default();
         Self {
             open: RefCell::default(),
             max,
+            max_per_client,
             next: Cell::new(0),
             stats,
         }
@@ -108,13 +113,17 @@ impl Clients {
         self.stats.set(stats);
     }
 
-    /// Makes room for one more: the connection that has been quiet for longest goes first. None
-    /// when all wait for answers.
-    fn room(&self) -> Option<()> {
+    /// Makes room for one more: the connection that has been quiet for longest goes first, one
+    /// of the same client when that has many. None when all wait for answers.
+    fn room(&self, from: IpAddr) -> Option<()> {
         let mut open = self.open.borrow_mut();
-        if open.len() >= self.max {
+        let client = admission::Client::of(from);
+        let all = open.values().map(|open| &open.connection);
+        let own = |connection: &&Rc<Connection>| admission::Client::of(connection.from) == client;
+        let crowded = all.clone().filter(own).count() >= self.max_per_client;
+        if crowded || open.len() >= self.max {
             self.count(|stats| stats.displaced += 1);
-            let all = open.values().map(|open| &open.connection);
+            let all = all.filter(|connection| !crowded || own(connection));
             let quiet = all.filter(|connection| connection.is_quiet());
             let oldest = quiet.min_by_key(|connection| connection.active.get())?.id;
             let _closed = open.remove(&oldest);
@@ -149,9 +158,10 @@ impl Clients {
 }
 
 impl Connection {
-    fn new(id: ConnectionId, asked: Option<SocketAddr>) -> Self {
+    fn new(id: ConnectionId, from: IpAddr, asked: Option<SocketAddr>) -> Self {
         Self {
             id,
+            from,
             asked,
             queue: RefCell::default(),
             waiting: Cell::new(0),
@@ -243,7 +253,7 @@ impl Server {
     pub(super) async fn accept(self: &Rc<Self>, listener: &Async<TcpListener>, transparent: bool) {
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => self.admit(stream, transparent),
+                Ok((stream, from)) => self.admit(stream, from.ip(), transparent),
                 Err(error) => {
                     log::warn!(event = "dns.accept", reason:% = error; "");
                     Timer::after(PAUSE).await;
@@ -252,7 +262,7 @@ impl Server {
         }
     }
 
-    fn admit(self: &Rc<Self>, stream: Async<TcpStream>, transparent: bool) {
+    fn admit(self: &Rc<Self>, stream: Async<TcpStream>, from: IpAddr, transparent: bool) {
         let clients = &self.clients;
         clients.count(|stats| stats.accepted += 1);
         // Answers are written whole; waiting for more to come in one packet only delays them.
@@ -261,11 +271,11 @@ impl Server {
             .set_nodelay(true)
             .and_then(|()| stream.get_ref().local_addr());
         let Ok(asked) = asked else { return };
-        if clients.room().is_none() {
+        if clients.room(from).is_none() {
             return;
         }
         let id = ConnectionId(clients.next.replace(clients.next.get() + 1));
-        let connection = Rc::new(Connection::new(id, transparent.then_some(asked)));
+        let connection = Rc::new(Connection::new(id, from, transparent.then_some(asked)));
         let task = converse(Rc::downgrade(self), Rc::clone(&connection), stream);
         let open = Open {
             connection,
@@ -279,18 +289,26 @@ impl Server {
     fn serve_tcp(self: &Rc<Self>, connection: &Connection, message: &[u8], out: &mut Vec<u8>) {
         out.clear();
         let client = Client::Tcp(connection.id);
-        let (now, asked) = (Instant::now(), connection.asked);
+        let origin = Origin {
+            client: &client,
+            from: connection.from,
+            asked: connection.asked,
+            tcp: true,
+        };
+        let now = Instant::now();
         let outcome = self
             .forwarder
             .borrow_mut()
-            .query(now, &client, message, true, asked, out);
+            .query(now, &origin, message, out);
         match outcome {
             Outcome::Answered => connection.queue(out),
             Outcome::Waiting => {
                 connection.waiting.set(connection.waiting.get() + 1);
-                self.carry_out();
             }
             Outcome::Dropped => {}
+        }
+        if self.forwarder.borrow().has_effects() {
+            self.carry_out();
         }
     }
 }

@@ -14,14 +14,14 @@ use std::time::Instant;
 use async_executor::Task;
 use async_io::Async;
 
-use super::flight::FlightId;
+use super::attempt::{AttemptId, Fault};
 use super::server::Server;
-use super::wire::MAX_UDP;
+use super::wire::{self, MAX_UDP};
 use crate::net::dial;
 
-/// Sockets of the flights that have their UDP leg open.
+/// Sockets of the attempts that have their UDP leg open.
 pub struct Exchanges {
-    open: RefCell<HashMap<FlightId, Exchange>>,
+    open: RefCell<HashMap<AttemptId, Exchange>>,
     /// For every datagram that comes; none is looked at for longer than a call. A longer one
     /// is cut, does not make sense any more, and TCP takes over.
     buffer: RefCell<Box<[u8]>>,
@@ -29,6 +29,7 @@ pub struct Exchanges {
 
 struct Exchange {
     socket: Rc<Async<UdpSocket>>,
+    id: u16,
     _receiver: Task<()>,
 }
 
@@ -45,28 +46,32 @@ impl Exchanges {
     pub fn send(
         &self,
         server: &Rc<Server>,
-        flight: FlightId,
+        attempt: AttemptId,
         addr: SocketAddr,
-        message: &[u8],
+        message: &mut [u8],
     ) -> io::Result<()> {
-        if let Some(exchange) = self.open.borrow().get(&flight) {
+        if let Some(exchange) = self.open.borrow().get(&attempt) {
+            wire::set_id(message, exchange.id);
             return deliver(&exchange.socket, message);
         }
         let socket = Rc::new(dial::udp_connected(addr)?);
+        let id = server.random_id();
+        wire::set_id(message, id);
         deliver(&socket, message)?;
-        let receive = receive(Rc::downgrade(server), flight, Rc::clone(&socket));
+        let receive = receive(Rc::downgrade(server), attempt, id, Rc::clone(&socket));
         let exchange = Exchange {
             socket,
+            id,
             _receiver: server.spawn(receive),
         };
-        self.open.borrow_mut().insert(flight, exchange);
+        self.open.borrow_mut().insert(attempt, exchange);
         Ok(())
     }
 
     /// Closes the flight's socket.
-    pub fn end(&self, flight: FlightId) {
+    pub fn end(&self, attempt: AttemptId) {
         // The task may be the caller: it ends after this poll.
-        let _ended = self.open.borrow_mut().remove(&flight);
+        let _ended = self.open.borrow_mut().remove(&attempt);
     }
 
     /// Sockets open now.
@@ -84,7 +89,7 @@ fn deliver(socket: &Async<UdpSocket>, message: &[u8]) -> io::Result<()> {
     }
 }
 
-async fn receive(server: Weak<Server>, flight: FlightId, socket: Rc<Async<UdpSocket>>) {
+async fn receive(server: Weak<Server>, attempt: AttemptId, id: u16, socket: Rc<Async<UdpSocket>>) {
     loop {
         let readable = socket.readable().await;
         let Some(server) = server.upgrade() else {
@@ -94,13 +99,20 @@ async fn receive(server: Weak<Server>, flight: FlightId, socket: Rc<Async<UdpSoc
         let mut buffer = server.exchanges.buffer.borrow_mut();
         match readable.and_then(|()| socket.get_ref().recv(&mut buffer)) {
             Ok(length) => {
-                server
-                    .forwarder
-                    .borrow_mut()
-                    .udp_answer(now, flight, &buffer[..length]);
+                let message = &mut buffer[..length];
+                let mut forwarder = server.forwarder.borrow_mut();
+                if wire::id(message) == Some(id) {
+                    wire::set_id(message, 0);
+                    forwarder.udp_answer(now, attempt, message);
+                } else {
+                    forwarder.udp_foreign(now, attempt);
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-            Err(_) => server.forwarder.borrow_mut().udp_failed(now, flight),
+            Err(_) => {
+                let mut forwarder = server.forwarder.borrow_mut();
+                forwarder.udp_failed(now, attempt, Fault::Remote);
+            }
         }
         drop(buffer);
         server.carry_out();

@@ -15,6 +15,7 @@ pub mod index;
 pub mod naive;
 pub mod names;
 pub mod net;
+pub mod net_set;
 pub mod port;
 pub mod rule;
 

@@ -3,9 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
+mod books;
 #[allow(dead_code, reason = "shared with the tests of flows")]
 #[path = "../flow/home.rs"]
 mod home;
+mod hosts;
 mod messages;
 mod peers;
 mod random;
@@ -13,3 +15,4 @@ mod scenario;
 mod server;
 mod sockets;
 mod upstream;
+mod wire;

@@ -4,24 +4,27 @@
 //! lines with `>` behind it are the effects of it and of the time up to the next event:
 //!
 //! ```text
-//! MS ask CLIENT NAME TYPE [id=N] [edns=SIZE] [do] [cd] [nord] [tcp] [server=ADDR]
-//! MS udp FLIGHT ANSWER | MS tcp FLIGHT ANSWER     answers as in messages.rs; also
-//!                                                 wrong-id, wrong-question, garbage, broken, bare-formerr
-//! MS udp FLIGHT failed | MS tcp FLIGHT failed
-//! MS pass                                         nothing but time
+//! MS ask CLIENT NAME TYPE [id=N] [edns=SIZE] [do] [cd] [nord] [tcp] [server=ADDR] [from=ADDR]
+//! MS udp ATTEMPT ANSWER | MS stream ATTEMPT ANSWER  answers as in messages.rs; also
+//!                                                   wrong-id, wrong-question, garbage, broken, bare-formerr
+//! MS udp ATTEMPT failed | full                      the same of streams
+//! MS pass                                           nothing but time
+//! MS settings                                       the configuration down to the next ---
+//! MS log                                            the query log
 //! > MS EFFECT
 //! ```
-//! Flights are numbered in the order of their first packet: f1, f2. With `BLESS=1` the effects
-//! are written into the files, to be read with care.
+//! Attempts are numbered in the order of their first packet: a1, a2. Clients are told apart by
+//! their names; without `from` they are at 192.168.1.2. With `BLESS=1` the effects are written
+//! into the files, to be read with care.
 
 use std::collections::HashMap;
 use std::fmt::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use dae::config::Config;
-use dae::dns::flight::FlightId;
-use dae::dns::forward::{Effect, Forwarder, Outcome};
+use dae::dns::attempt::{AttemptId, Fault};
+use dae::dns::forward::{Effect, Forwarder, Origin, Outcome};
 use hickory_proto::op::{Message, ResponseCode};
 
 use crate::messages::{answer, describe, describe_query, edns_query, query};
@@ -30,28 +33,23 @@ struct Play {
     forwarder: Forwarder<String>,
     start: Instant,
     now: Duration,
-    flights: Vec<FlightId>,
-    queries: HashMap<FlightId, Vec<u8>>,
+    config: Config,
+    attempts: Vec<AttemptId>,
+    queries: HashMap<AttemptId, Vec<u8>>,
     text: String,
 }
 
 impl Play {
     fn new(config: &str) -> Self {
-        let config = match Config::parse("scenario", config.as_bytes()) {
-            Ok(config) => config,
-            Err(problems) => panic!("{problems:#?}"),
-        };
-        let mut id = 1000;
-        let ids = Box::new(move || {
-            id += 1;
-            id
-        });
+        let config = parse(config);
         let ourselves = config.dns.listen.clone();
+        let start = Instant::now();
         Self {
-            forwarder: Forwarder::new(&config, ourselves, ids),
-            start: Instant::now(),
+            forwarder: Forwarder::new(&config, ourselves, start),
+            start,
             now: Duration::ZERO,
-            flights: Vec::new(),
+            config,
+            attempts: Vec::new(),
             queries: HashMap::new(),
             text: String::new(),
         }
@@ -64,8 +62,9 @@ impl Play {
         writeln!(self.text, "{line}").unwrap();
         match words[1] {
             "ask" => self.ask(words[2], &words[3..]),
-            "udp" | "tcp" => self.bring(words[1], words[2], &words[3..].join(" ")),
+            "udp" | "stream" => self.bring(words[1], words[2], &words[3..].join(" ")),
             "pass" => {}
+            "log" => self.log(),
             other => panic!("no event {other:?}"),
         }
         self.effects();
@@ -102,29 +101,38 @@ impl Play {
         let mut out = Vec::new();
         let bytes = message.to_vec().unwrap();
         let (now, client) = (self.start + self.now, client.to_owned());
-        match self
-            .forwarder
-            .query(now, &client, &bytes, has("tcp"), asked, &mut out)
-        {
+        let from: IpAddr = value("from").unwrap_or("192.168.1.2").parse().unwrap();
+        let origin = Origin {
+            client: &client,
+            from,
+            asked,
+            tcp: has("tcp"),
+        };
+        match self.forwarder.query(now, &origin, &bytes, &mut out) {
             Outcome::Answered => self.effect(&format!("now {client} {}", reply(&out))),
             Outcome::Waiting => {}
             Outcome::Dropped => self.effect(&format!("dropped {client}")),
         }
     }
 
-    fn bring(&mut self, leg: &str, flight: &str, words: &str) {
-        let number: usize = flight[1..].parse().unwrap();
-        let flight = self.flights[number - 1];
+    fn bring(&mut self, leg: &str, attempt: &str, words: &str) {
+        let number: usize = attempt[1..].parse().unwrap();
+        let attempt = self.attempts[number - 1];
         let now = self.start + self.now;
-        let query = Message::from_vec(&self.queries[&flight]).unwrap();
+        let query = Message::from_vec(&self.queries[&attempt]).unwrap();
+        let fault = match words {
+            "failed" => Some(Fault::Remote),
+            "full" => Some(Fault::Local),
+            _ => None,
+        };
+        if let Some(fault) = fault {
+            return match leg {
+                "udp" => self.forwarder.udp_failed(now, attempt, fault),
+                _ => self.forwarder.stream_failed(now, attempt, fault),
+            };
+        }
         let bytes = match words {
-            "failed" if leg == "udp" => return self.forwarder.udp_failed(now, flight),
-            "failed" => return self.forwarder.tcp_failed(now, flight),
-            "wrong-id" => {
-                let mut message = answer(&query, "A:300:203.0.113.66");
-                message.set_id(query.id() ^ 1);
-                message.to_vec().unwrap()
-            }
+            "wrong-id" => return self.forwarder.udp_foreign(now, attempt),
             "wrong-question" => {
                 let other = crate::messages::query(query.id(), "other.example", "A");
                 answer(&other, "A:300:203.0.113.66").to_vec().unwrap()
@@ -145,8 +153,8 @@ impl Play {
             words => answer(&query, words).to_vec().unwrap(),
         };
         match leg {
-            "udp" => self.forwarder.udp_answer(now, flight, &bytes),
-            _ => self.forwarder.tcp_answer(now, flight, &bytes),
+            "udp" => self.forwarder.udp_answer(now, attempt, &bytes),
+            _ => self.forwarder.stream_answer(now, attempt, &bytes),
         }
     }
 
@@ -154,44 +162,80 @@ impl Play {
         while let Some(effect) = self.forwarder.next_effect() {
             let line = match effect {
                 Effect::SendUdp {
-                    flight,
-                    server,
+                    attempt,
+                    addr,
                     message,
-                } => self.sent("udp", flight, server, message),
-                Effect::SendTcp {
-                    flight,
-                    server,
+                    fresh,
+                    ..
+                } => {
+                    let fresh = if fresh { " fresh" } else { "" };
+                    self.sent("udp", attempt, addr, message) + fresh
+                }
+                Effect::SendStream {
+                    attempt,
+                    addr,
                     message,
-                } => self.sent("tcp", flight, server, message),
-                Effect::EndUdp { flight } => format!("end-udp {}", self.name(flight)),
-                Effect::EndTcp { flight, timed_out } => {
+                    ..
+                } => self.sent("stream", attempt, addr, message),
+                Effect::EndUdp { attempt, timed_out } => {
                     let why = if timed_out { " timed-out" } else { "" };
-                    format!("end-tcp {}{why}", self.name(flight))
+                    format!("end-udp {}{why}", self.name(attempt))
+                }
+                Effect::EndStream { attempt, timed_out } => {
+                    let why = if timed_out { " timed-out" } else { "" };
+                    format!("end-stream {}{why}", self.name(attempt))
                 }
                 Effect::Learn { name, addrs, ttl } => {
                     let addrs: Vec<_> = addrs.iter().map(ToString::to_string).collect();
                     format!("learn {name} {ttl} {}", addrs.join(" "))
                 }
-                Effect::Failed { name, server } => format!("failed {name} {server}"),
+                Effect::Failed { name, upstream } => format!("failed {name} {upstream}"),
+                Effect::Withheld {
+                    name,
+                    upstream,
+                    reason,
+                } => format!("withheld {name} {upstream} {reason}"),
+                Effect::Turned { upstream, turn } => format!("{upstream} {}", turn.as_str()),
                 Effect::Reply { client, message } => format!("reply {client} {}", reply(&message)),
             };
             self.effect(&line);
         }
     }
 
-    fn sent(&mut self, leg: &str, flight: FlightId, server: SocketAddr, bytes: Vec<u8>) -> String {
+    fn sent(&mut self, leg: &str, attempt: AttemptId, addr: SocketAddr, bytes: Vec<u8>) -> String {
         let words = describe_query(&bytes);
-        self.queries.insert(flight, bytes);
-        format!("{leg} {} {server} {words}", self.name(flight))
+        self.queries.insert(attempt, bytes);
+        format!("{leg} {} {addr} {words}", self.name(attempt))
     }
 
-    fn name(&mut self, flight: FlightId) -> String {
-        let known = self.flights.iter().position(|other| *other == flight);
+    fn name(&mut self, attempt: AttemptId) -> String {
+        let known = self.attempts.iter().position(|other| *other == attempt);
         let place = known.unwrap_or_else(|| {
-            self.flights.push(flight);
-            self.flights.len() - 1
+            self.attempts.push(attempt);
+            self.attempts.len() - 1
         });
-        format!("f{}", place + 1)
+        format!("a{}", place + 1)
+    }
+
+    /// Goes on with other settings.
+    fn settings(&mut self, time: u64, text: &str) {
+        self.pass(Duration::from_millis(time));
+        let config = parse(text);
+        self.forwarder.reconfigure(&self.config, &config);
+        self.config = config;
+        writeln!(self.text, "{time} settings\n{text}---").unwrap();
+        self.effects();
+    }
+
+    fn log(&mut self) {
+        let log = self.forwarder.query_log();
+        let lines: Vec<String> = log
+            .lines()
+            .map(|line| serde_json::to_string(line).unwrap())
+            .collect();
+        for line in lines {
+            self.effect(&line);
+        }
     }
 
     fn effect(&mut self, line: &str) {
@@ -213,13 +257,26 @@ fn reply(bytes: &[u8]) -> String {
     words
 }
 
+fn parse(text: &str) -> Config {
+    match Config::parse("scenario", text.as_bytes()) {
+        Ok(config) => config,
+        Err(problems) => panic!("{problems:#?}"),
+    }
+}
+
 fn replay(text: &str) -> String {
     let (config, script) = text
         .split_once("---\n")
         .expect("a line --- behind the configuration");
     let mut play = Play::new(config);
-    for line in script.lines().filter(|line| !line.starts_with('>')) {
+    let mut lines = script.lines().filter(|line| !line.starts_with('>'));
+    while let Some(line) = lines.next() {
         match line.trim() {
+            settings if settings.ends_with(" settings") => {
+                let (time, _) = settings.split_once(' ').unwrap();
+                let text: Vec<&str> = lines.by_ref().take_while(|line| *line != "---").collect();
+                play.settings(time.parse().unwrap(), &(text.join("\n") + "\n"));
+            }
             "" => play.text.push('\n'),
             comment if comment.starts_with('#') => writeln!(play.text, "{comment}").unwrap(),
             event => play.event(event),

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use async_executor::LocalExecutor;
 use async_io::Async;
 use dae::config::Config;
-use dae::dns::{DnsStats, Listeners, Server};
+use dae::dns::{DnsStats, Listeners, Server, UpstreamState};
 use dae::net::{listen, reply::Replier};
 use futures_lite::future;
 use hickory_proto::op::Message;
@@ -201,6 +201,9 @@ fn from_json(value: &serde_json::Value) -> DnsStats {
         rejected: number(value, "rejected"),
         refused: number(value, "refused"),
         overflowed: number(value, "overflowed"),
+        refused_client: number(value, "refused_client"),
+        stale: number(value, "stale"),
+        local_faults: number(value, "local_faults"),
         servfail: number(value, "servfail"),
         followers: number(value, "followers"),
         repeated: number(value, "repeated"),
@@ -226,12 +229,19 @@ fn from_json(value: &serde_json::Value) -> DnsStats {
         .map(|upstream| dae::dns::UpstreamStats {
             name: upstream["name"].as_str().unwrap().to_owned(),
             sent_udp: number(upstream, "sent_udp"),
-            sent_tcp: number(upstream, "sent_tcp"),
-            answered: number(upstream, "answered"),
+            sent_stream: number(upstream, "sent_stream"),
+            answered_udp: number(upstream, "answered_udp"),
+            answered_stream: number(upstream, "answered_stream"),
             timeouts: number(upstream, "timeouts"),
             fallbacks: number(upstream, "fallbacks"),
             failures: number(upstream, "failures"),
             foreign: number(upstream, "foreign"),
+            udp_dead: upstream["udp_dead"].as_bool().unwrap(),
+            latency_ms: upstream["latency_ms"].as_f64().map(|ms| ms as f32),
+            state: match upstream["state"].as_str() {
+                Some("up") => UpstreamState::Up,
+                _ => UpstreamState::Down,
+            },
         })
         .collect();
     stats

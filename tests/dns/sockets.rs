@@ -586,7 +586,7 @@ fn whoever_was_asked_seems_to_answer() {
     }
     let asis = &server.stats().upstreams[1];
     assert_eq!(
-        (asis.sent_udp, asis.sent_tcp),
+        (asis.sent_udp, asis.sent_stream),
         (4, 1),
         "nobody was asked for nas2.lan"
     );

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::query::Question;
 use super::reply::Stored;
-use super::{CLASS_IN, HEADER, flag, id, long, rcode, rtype, skip_name, word};
+use super::{CLASS_IN, HEADER, flag, long, rcode, rtype, service, skip_name, word};
 
 /// Longest life of a positive answer, seconds (RFC 8767, 4 suggests a cap of days).
 const MAX_LIFE: u32 = 86_400;
@@ -26,16 +26,35 @@ pub struct Answer {
     pub truncated: bool,
     /// How long it may be cached, seconds; None: not at all.
     pub life: Option<u32>,
-    /// All A and AAAA records of the answer section.
+    /// All A and AAAA records of the answer section, and the address hints of its HTTPS and
+    /// SVCB records.
     pub addresses: Vec<IpAddr>,
+    /// NOERROR with a record of the type asked for.
+    pub positive: bool,
     /// Smallest TTL of the answer section, seconds.
     pub ttl: u32,
+}
+
+impl Answer {
+    /// Gives the records of a positive answer this TTL, seconds, whatever the upstream said; its
+    /// life is the same. 0: whoever waits for it may use it once, and nobody keeps it (RFC 2181,
+    /// 8). Negative answers keep what their SOA says (RFC 2308), errors what they have; other
+    /// sections keep their TTLs, which count down to 0 and stay there.
+    pub fn fix_ttl(&mut self, ttl: u32) {
+        if self.positive {
+            self.stored.set_answer_ttl(ttl);
+            self.ttl = ttl;
+            if !self.truncated {
+                self.life = Some(ttl.min(MAX_LIFE)).filter(|life| *life > 0);
+            }
+        }
+    }
 }
 
 /// Why a message is no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unfit {
-    /// Wrong ID or question, or no response: it may come from somebody who guesses.
+    /// Wrong question, or no response: it may come from somebody who guesses.
     Foreign,
     /// It belongs to the question and makes no sense.
     Broken,
@@ -64,14 +83,15 @@ struct Walk {
     extended: Option<u8>,
 }
 
-/// Reads the answer to a query with this ID and question.
-pub fn walk(message: &[u8], query_id: u16, question: &Question) -> Result<Answer, Unfit> {
+/// Reads the answer to a query with this question. Whether the ID is that of a query is for
+/// those to judge who chose it.
+pub fn walk(message: &[u8], question: &Question) -> Result<Answer, Unfit> {
     let header: &[u8; HEADER] = message.first_chunk().ok_or(Unfit::Foreign)?;
     if message.len() > usize::from(u16::MAX) {
         return Err(Unfit::Foreign);
     }
     let flags = u16::from_be_bytes([header[2], header[3]]);
-    if id(message) != Some(query_id) || flags & flag::QR == 0 || flags & flag::OPCODE != 0 {
+    if flags & flag::QR == 0 || flags & flag::OPCODE != 0 {
         return Err(Unfit::Foreign);
     }
     let code = (flags & flag::RCODE) as u8;
@@ -99,6 +119,7 @@ pub fn walk(message: &[u8], query_id: u16, question: &Question) -> Result<Answer
         rcode: code,
         truncated,
         life: if truncated { None } else { walk.life(code) },
+        positive: code == rcode::NOERROR && walk.positive,
         addresses: walk.addresses,
         ttl: walk.answer_ttl.unwrap_or(0),
     })
@@ -133,7 +154,8 @@ fn records(message: &[u8], question: &Question) -> Option<Walk> {
                 kind: word(message, fields)?,
                 class: word(message, fields + 2)?,
                 ttl: long(message, fields + 4)?,
-                data: message.get(data..end)?,
+                message: message.get(..end)?,
+                start: data,
             };
             if record.kind == rtype::OPT {
                 if section != 2 {
@@ -158,7 +180,16 @@ struct Record<'a> {
     kind: u16,
     class: u16,
     ttl: u32,
-    data: &'a [u8],
+    /// The message up to the record's end.
+    message: &'a [u8],
+    /// Where the record's data begins.
+    start: usize,
+}
+
+impl Record<'_> {
+    fn data(&self) -> &[u8] {
+        &self.message[self.start..]
+    }
 }
 
 impl Walk {
@@ -171,19 +202,23 @@ impl Walk {
             self.positive |= record.kind == qtype || qtype == rtype::ANY;
             match (record.class, record.kind) {
                 (CLASS_IN, rtype::A) => {
-                    let octets: [u8; 4] = record.data.try_into().ok()?;
+                    let octets: [u8; 4] = record.data().try_into().ok()?;
                     self.addresses.push(Ipv4Addr::from(octets).into());
                 }
                 (CLASS_IN, rtype::AAAA) => {
-                    let octets: [u8; 16] = record.data.try_into().ok()?;
+                    let octets: [u8; 16] = record.data().try_into().ok()?;
                     self.addresses.push(Ipv6Addr::from(octets).into());
+                }
+                (CLASS_IN, rtype::SVCB | rtype::HTTPS) => {
+                    service::hints(record.message, record.start, &mut self.addresses);
                 }
                 _ => {}
             }
         } else if record.section == 1 && record.kind == rtype::SOA {
             // Two names of a byte or more, then five numbers, MINIMUM last (RFC 1035, 3.3.13).
-            let minimum = record.data.len().checked_sub(4).filter(|at| *at >= 18)?;
-            let minimum = real_ttl(long(record.data, minimum)?);
+            let data = record.data();
+            let minimum = data.len().checked_sub(4).filter(|at| *at >= 18)?;
+            let minimum = real_ttl(long(data, minimum)?);
             keep_smallest(&mut self.negative, minimum.min(ttl));
         }
         Some(())

@@ -5,12 +5,15 @@
 //! ([`Stored`]); an answer is a copy of them with a few fields patched ([`Asker`]).
 
 mod answer;
+mod edns;
 mod query;
 mod reply;
+mod service;
 
 pub use answer::{Answer, Unfit, walk};
-pub use query::{Edns, Query, Question, Refusal, upstream_query};
-pub use reply::{Asker, Stored, error_without_question};
+pub use edns::{Ede, Edns, PAD_TO};
+pub use query::{Query, Question, Refusal, upstream_query};
+pub use reply::{Aging, Asker, Stored, error_without_question};
 
 /// Length of the header (RFC 1035, 4.1.1).
 pub const HEADER: usize = 12;
@@ -73,10 +76,16 @@ pub mod rtype {
     pub const A: u16 = 1;
     /// Start of authority.
     pub const SOA: u16 = 6;
+    /// Name of an address.
+    pub const PTR: u16 = 12;
     /// IPv6 address.
     pub const AAAA: u16 = 28;
     /// EDNS (RFC 6891).
     pub const OPT: u16 = 41;
+    /// How to reach a service (RFC 9460).
+    pub const SVCB: u16 = 64;
+    /// How to reach a web site (RFC 9460).
+    pub const HTTPS: u16 = 65;
     /// Incremental zone transfer.
     pub const IXFR: u16 = 251;
     /// Zone transfer.
@@ -113,6 +122,19 @@ pub fn id(message: &[u8]) -> Option<u16> {
 /// Overwrites the ID of a message of two bytes or more.
 pub fn set_id(message: &mut [u8], id: u16) {
     put_word(message, 0, id);
+}
+
+/// Length of the name at the start of `bytes` with its final zero, without compression.
+fn name_len(bytes: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        match usize::from(*bytes.get(at)?) {
+            0 => break,
+            length @ 1..64 => at += 1 + length,
+            _ => return None,
+        }
+    }
+    Some(at + 1).filter(|length| *length <= MAX_NAME)
 }
 
 /// The position behind the name at `start`. A pointer ends a name here and must point to

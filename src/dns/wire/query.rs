@@ -1,7 +1,8 @@
 //! What a client asks, and what we ask an upstream.
 
+use super::edns::{Edns, OPT_LEN, PAD_TO, append_opt, pad};
 use super::{
-    CLASS_IN, EDNS_UDP, HEADER, MAX_NAME, flag, long, put_word, rcode, rtype, skip_name, word,
+    CLASS_IN, HEADER, MAX_NAME, flag, long, name_len, put_word, rcode, rtype, skip_name, word,
 };
 
 /// Name, type and class in wire form, the name in lower case.
@@ -12,6 +13,12 @@ impl<B: AsRef<[u8]>> Question<B> {
     /// Name, type and class as on the wire.
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_ref()
+    }
+
+    /// The name as on the wire.
+    pub fn name(&self) -> &[u8] {
+        let bytes = self.as_bytes();
+        &bytes[..bytes.len() - 4]
     }
 
     /// Type asked for.
@@ -29,8 +36,7 @@ impl<B: AsRef<[u8]>> Question<B> {
     /// The name in text: lower case, no final dot, empty for the root. Bytes that cannot stand
     /// in a name of a configuration are written `\ddd` (RFC 1035, 5.1).
     pub fn text(&self) -> String {
-        let bytes = self.as_bytes();
-        let mut rest = &bytes[..bytes.len() - 4];
+        let mut rest = self.name();
         let mut text = String::with_capacity(rest.len());
         while let Some((&length, tail)) = rest.split_first() {
             let (label, tail) = tail.split_at(usize::from(length).min(tail.len()));
@@ -52,27 +58,27 @@ impl<B: AsRef<[u8]>> Question<B> {
     pub fn to_owned(&self) -> Question {
         Question(self.as_bytes().into())
     }
+
+    /// The same name and class with another type.
+    pub fn with_qtype(&self, qtype: u16) -> Question {
+        let mut bytes: Box<[u8]> = self.as_bytes().into();
+        let at = bytes.len() - 4;
+        put_word(&mut bytes, at, qtype);
+        Question(bytes)
+    }
+}
+
+impl<'a> Question<&'a [u8]> {
+    /// Of bytes that are known to be a question in lower case.
+    pub(super) fn from_wire(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
 }
 
 impl<B: AsRef<[u8]>> std::fmt::Debug for Question<B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {} {}", self.text(), self.qclass(), self.qtype())
     }
-}
-
-/// The OPT record of a query. Options are hop by hop (RFC 6891, 6.1.2) and we know none of
-/// them, so client subnets and cookies are dropped here: nothing of one client reaches an
-/// upstream, and answers never depend on them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Edns {
-    /// UDP payload that the sender can take, bytes.
-    pub udp: u16,
-    /// Version; we speak 0.
-    pub version: u8,
-    /// DNSSEC records wanted (RFC 3225).
-    pub dnssec_ok: bool,
-    /// Whether there were options.
-    pub options: bool,
 }
 
 /// A query that can be answered.
@@ -144,19 +150,8 @@ impl<'a> Query<'a> {
 /// Checks the question of a message and copies it in lower case. Compression makes no sense in
 /// the first name of a message and is refused.
 fn question<'a>(message: &[u8], lower: &'a mut Vec<u8>) -> Option<Question<&'a [u8]>> {
-    let mut at = HEADER;
-    loop {
-        let length = usize::from(*message.get(at)?);
-        if length == 0 {
-            break;
-        }
-        if length > 63 {
-            return None;
-        }
-        at += 1 + length;
-    }
-    let name = at + 1 - HEADER;
-    let asked = message.get(HEADER..at + 5).filter(|_| name <= MAX_NAME)?;
+    let name = name_len(message.get(HEADER..)?)?;
+    let asked = message.get(HEADER..HEADER + name + 4)?;
     lower.clear();
     lower.extend_from_slice(asked);
     // Length bytes are below 64 and so are no letters.
@@ -194,47 +189,33 @@ fn additional_edns(message: &[u8], mut at: usize, count: u16) -> Option<Option<E
     Some(found)
 }
 
-/// The message for an upstream: RD and CD as given in `flags`, AD set to learn whether the
-/// answer was validated (RFC 6840, 5.7), and our own OPT record unless the upstream does not
-/// understand it.
+/// The message for an upstream, with ID 0: RD and CD as given in `flags`, AD set to learn
+/// whether the answer was validated (RFC 6840, 5.7), and our own OPT record unless the upstream
+/// does not understand it (`edns`). `pad` is for encrypted transports: the length then tells
+/// little about the name (RFC 8467); without an OPT record there is no place for padding.
 pub fn upstream_query(
-    id: u16,
     flags: u16,
     question: &Question,
     edns: bool,
     dnssec: bool,
+    padded: bool,
 ) -> Vec<u8> {
     let question = question.as_bytes();
-    let mut message = Vec::with_capacity(HEADER + question.len() + 11);
+    let bare = HEADER + question.len() + OPT_LEN;
+    let room = if padded { bare + 4 + PAD_TO } else { bare };
+    let mut message = Vec::with_capacity(room);
     message.extend([0; HEADER]);
-    put_word(&mut message, 0, id);
     put_word(&mut message, 2, flags & (flag::RD | flag::CD) | flag::AD);
     message[5] = 1;
     message.extend(question);
     if edns {
         message[11] = 1;
-        message.extend(opt(0, dnssec));
+        append_opt(0, dnssec, &mut message);
+        if padded {
+            pad(&mut message);
+        }
     }
     message
-}
-
-/// An OPT record of ours, `extended` being the upper bits of the response code.
-pub(super) fn opt(extended: u8, dnssec: bool) -> [u8; 11] {
-    let [size, more] = EDNS_UDP.to_be_bytes();
-    let dnssec = if dnssec { 0x80 } else { 0 };
-    [
-        0,
-        0,
-        rtype::OPT as u8,
-        size,
-        more,
-        extended,
-        0,
-        dnssec,
-        0,
-        0,
-        0,
-    ]
 }
 
 impl Question {
@@ -262,11 +243,14 @@ impl Question {
 
 #[cfg(test)]
 mod tests {
+    use super::super::EDNS_UDP;
     use super::*;
 
     fn message(name: &str, qtype: u16, edns: bool) -> Vec<u8> {
         let question = Question::of(name, qtype).unwrap();
-        upstream_query(7, flag::RD, &question, edns, false)
+        let mut message = upstream_query(flag::RD, &question, edns, false, false);
+        put_word(&mut message, 0, 7);
+        message
     }
 
     fn refusal(message: &[u8]) -> Option<Refusal> {
@@ -333,7 +317,7 @@ mod tests {
         let transfer = message("example.com", rtype::AXFR, false);
         assert_eq!(refusal(&transfer), Some(Refusal::Code(rcode::NOTIMP)));
         let mut twice = good.clone();
-        twice.extend(opt(0, false));
+        append_opt(0, false, &mut twice);
         twice[11] = 2;
         assert_eq!(refusal(&twice), Some(Refusal::Code(rcode::FORMERR)));
     }

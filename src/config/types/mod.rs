@@ -2,8 +2,14 @@
 
 use std::net::SocketAddr;
 
-use crate::rules::domain::DomainPattern;
-use crate::rules::{Rule, Selector, Verdict};
+use crate::rules::{Rule, Verdict};
+
+mod dns;
+
+pub use dns::{
+    AnswerAction, AnswerRule, Candidates, Dns, DnsHost, DnsRule, DnsTtl, Host, HttpsRecords,
+    Policy, Resolver, Roots, Tls, Transport, Upstream,
+};
 
 /// The whole configuration. One that exists is valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,10 +18,16 @@ pub struct Config {
     pub main: Main,
     /// `config dns 'dns'`.
     pub dns: Dns,
-    /// `config upstream`, in file order; [`Resolver::Upstream`] holds indices into it.
+    /// `config upstream`, in file order; [`Candidates`] hold indices into it.
     pub upstreams: Vec<Upstream>,
     /// `config dns_rule`, in file order; the first whose pattern matches decides.
     pub dns_rules: Vec<DnsRule>,
+    /// `config answer_rule`, in file order; the first that accepts an answer decides.
+    pub answer_rules: Vec<AnswerRule>,
+    /// `config dns_host`, in file order.
+    pub dns_hosts: Vec<DnsHost>,
+    /// `config dns_ttl`, in file order; the first that accepts a name decides.
+    pub dns_ttls: Vec<DnsTtl>,
     /// Where flows can go: 0 is direct, 1 is block, then the nodes in file order.
     pub outbounds: Vec<Outbound>,
     /// `config rule`s that are enabled, in file order, at most [`crate::rules::MAX_RULES`].
@@ -47,6 +59,8 @@ pub struct Main {
     pub tcp_idle: u32,
     /// A UDP session with no datagram either way for so many seconds ends.
     pub udp_idle: u32,
+    /// Where metrics are served; a loopback address.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// Hook on the LAN devices.
@@ -59,71 +73,6 @@ pub enum Attach {
     Tcx,
     /// clsact only.
     Clsact,
-}
-
-/// `config dns 'dns'`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dns {
-    /// False (also when the file has no such section): port 53 of the LAN is a flow like any other, and no listener opens.
-    pub enabled: bool,
-    /// Local listeners, UDP and TCP each.
-    pub listen: Vec<SocketAddr>,
-    /// Who answers what no rule decides.
-    pub default: Resolver,
-    /// Domains of the LAN itself: these, single labels and private reverse zones go `asis`.
-    pub local_domains: Vec<Box<str>>,
-    /// Bound of the cache, bytes.
-    pub cache_bytes: u32,
-    /// Bound of the queries waiting for an upstream.
-    pub max_queries: u32,
-    /// Bound of TCP clients, all together.
-    pub max_tcp_clients: u32,
-}
-
-/// `config upstream 'name'`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Upstream {
-    /// Section name.
-    pub name: String,
-    /// How to speak to it.
-    pub transport: Transport,
-    /// Where it is; port 53 unless the URL says otherwise.
-    pub addr: SocketAddr,
-}
-
-/// Schemes of an upstream's URL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
-    /// `udp://`: UDP; a truncated answer is passed on truncated.
-    Udp,
-    /// `tcp://`: TCP only.
-    Tcp,
-    /// `tcp+udp://`: UDP first; TCP on timeout, error or truncation.
-    TcpUdp,
-}
-
-/// Who answers a query.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Resolver {
-    /// Index into [`Config::upstreams`].
-    Upstream(usize),
-    /// The server that the client asked.
-    AsIs,
-    /// Nobody: NOERROR without an answer.
-    Reject,
-}
-
-/// `config dns_rule`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DnsRule {
-    /// `option name`, the section's name, or `dns_rule[2]` by position as `uci` counts.
-    pub name: String,
-    /// Names asked for.
-    pub domain: Selector<DomainPattern>,
-    /// Query types (numbers); empty: all.
-    pub qtype: Selector<u16>,
-    /// Who answers.
-    pub resolver: Resolver,
 }
 
 /// Where a flow can go.

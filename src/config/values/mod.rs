@@ -1,18 +1,26 @@
 //! Readers of single values, for the table in [`super::options`].
 
-use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use log::LevelFilter;
 
-use crate::rules::domain::{DomainError, DomainPattern};
-use crate::rules::net::{Net, NetError};
-use crate::rules::port::{PortError, PortRange};
-use crate::rules::{Family, Mac, Proto};
+use crate::rules::{Family, Proto};
 
 use super::problem::{Wrong, nearest, show};
 use super::spec::{Form, Spec};
 use super::types::Attach;
+
+mod address;
+mod dns;
+mod tls;
+
+pub(super) use address::{
+    address, any_address, loopback, mac, net, not_an_address, ports, server_address, socket, usable,
+};
+pub(super) use dns::{
+    Action, action, domain, host, host_name, https_records, local_domain, policy, prefer, qtype,
+};
+pub(super) use tls::{pin, roots, tls_name};
 
 /// Bits of the packet mark that the daemon itself uses (bpf/dae.h tells the kernel the same):
 /// 0x40000000 delivers a packet to us, 0x20000000 tells our own sockets.
@@ -153,144 +161,6 @@ pub(super) fn login(spec: &Spec, text: &str) -> Result<String, Wrong> {
     Ok(text.to_owned())
 }
 
-/// An address that one can speak to.
-pub(super) fn address(spec: &Spec, text: &str) -> Result<IpAddr, Wrong> {
-    let text = text.trim();
-    let bare = text
-        .strip_prefix('[')
-        .and_then(|t| t.strip_suffix(']'))
-        .unwrap_or(text);
-    let Ok(address) = bare.parse::<IpAddr>() else {
-        let what = not_an_address(text).map(str::to_owned);
-        let what = what.unwrap_or_else(|| format!("{} is not an address", show(text)));
-        return Err(Wrong::new(what, format!("write {}", spec.form)));
-    };
-    usable(address)
-}
-
-/// An address and a port, `127.0.0.1:5354` or `[::1]:5354`.
-pub(super) fn socket(spec: &Spec, text: &str) -> Result<SocketAddr, Wrong> {
-    let Ok(socket) = text.trim().parse::<SocketAddr>() else {
-        return Err(not_in_form(spec, text));
-    };
-    if socket.port() == 0 {
-        return Err(Wrong::new(
-            "port 0 is not a port",
-            "write a number from 1 to 65535",
-        ));
-    }
-    if is_groupcast(socket.ip()) {
-        return Err(Wrong::new(
-            format!(
-                "{} is an address of a group, nobody can listen there",
-                socket.ip()
-            ),
-            "write an address of this router",
-        ));
-    }
-    Ok(SocketAddr::new(socket.ip().to_canonical(), socket.port()))
-}
-
-/// Refuses addresses to which no connection can go, and writes IPv4-mapped ones as IPv4.
-pub(super) fn usable(address: IpAddr) -> Result<IpAddr, Wrong> {
-    let address = address.to_canonical();
-    if address.is_unspecified() || is_groupcast(address) {
-        return Err(Wrong::new(
-            format!("{address} is not the address of one server"),
-            "write the server's own address",
-        ));
-    }
-    Ok(address)
-}
-
-fn is_groupcast(address: IpAddr) -> bool {
-    address.is_multicast() || matches!(address, IpAddr::V4(v4) if v4.is_broadcast())
-}
-
-/// Why a text that is no address may have been meant as one.
-pub(super) fn not_an_address(text: &str) -> Option<&'static str> {
-    if text.contains('%') {
-        return Some("addresses with a zone (%) are not supported");
-    }
-    let name = text.bytes().any(|byte| byte.is_ascii_alphabetic())
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
-    name.then_some("host names are not supported by this version")
-}
-
-pub(super) fn net(_: &Spec, text: &str) -> Result<Net, Wrong> {
-    Net::from_str(text).map_err(|error| match error {
-        NetError::Mapped => Wrong::new(
-            format!(
-                "{} is an IPv4-mapped address, which no packet carries",
-                show(text)
-            ),
-            "write it as IPv4",
-        ),
-        NetError::TooLong { max } => Wrong::new(
-            format!("the prefix of {} is too long", show(text)),
-            format!("write at most /{max}"),
-        ),
-        error => Wrong::new(
-            format!("{} is not an address or prefix", show(text)),
-            error.to_string(),
-        ),
-    })
-}
-
-pub(super) fn ports(_: &Spec, text: &str) -> Result<PortRange, Wrong> {
-    PortRange::from_str(text).map_err(|error| match error {
-        PortError::Reversed { first, last } => Wrong::new(
-            format!("the range {first}-{last} ends before it begins"),
-            format!("write {last}-{first}"),
-        ),
-        error => Wrong::new(
-            format!("{} is not a port or range", show(text)),
-            error.to_string(),
-        ),
-    })
-}
-
-pub(super) fn mac(_: &Spec, text: &str) -> Result<Mac, Wrong> {
-    Mac::from_str(text).map_err(|error| {
-        Wrong::new(
-            format!("{} is not an Ethernet address", show(text)),
-            error.to_string(),
-        )
-    })
-}
-
-pub(super) fn domain(_: &Spec, text: &str) -> Result<DomainPattern, Wrong> {
-    const FORMS: &str = "write a name like example.com, or suffix:, full: or keyword: and a name";
-    DomainPattern::from_str(text).map_err(|error| match error {
-        DomainError::Unsupported(_) => Wrong::new(
-            format!(
-                "{} has a kind of pattern that this version does not support",
-                show(text)
-            ),
-            FORMS,
-        ),
-        DomainError::Character('*') => Wrong::new(
-            format!("{} has a star", show(text)),
-            "write the name behind the star: it means everything below it, too",
-        ),
-        DomainError::Character(_) => Wrong::new(
-            format!("{} has a character that cannot stand in a name", show(text)),
-            "use letters, digits, hyphens and dots; write other alphabets as xn--...",
-        ),
-        error => Wrong::new(format!("{}: {error}", show(text)), FORMS),
-    })
-}
-
-/// A domain alone: the name and everything below it.
-pub(super) fn local_domain(spec: &Spec, text: &str) -> Result<Box<str>, Wrong> {
-    match domain(spec, text)? {
-        DomainPattern::Suffix(name) => Ok(name),
-        _ => Err(not_in_form(spec, text)),
-    }
-}
-
 /// One word may stand for all: `any` as in `/etc/config/firewall`.
 pub(super) fn protos(spec: &Spec, text: &str) -> Result<Vec<Proto>, Wrong> {
     match text {
@@ -347,42 +217,4 @@ pub(super) fn mark(spec: &Spec, text: &str) -> Result<u32, Wrong> {
         ));
     }
     Ok(mark)
-}
-
-/// Query types by name, from the registry of RFC 6895.
-const QTYPES: [(&str, u16); 20] = [
-    ("A", 1),
-    ("NS", 2),
-    ("CNAME", 5),
-    ("SOA", 6),
-    ("PTR", 12),
-    ("MX", 15),
-    ("TXT", 16),
-    ("AAAA", 28),
-    ("SRV", 33),
-    ("NAPTR", 35),
-    ("DNAME", 39),
-    ("DS", 43),
-    ("RRSIG", 46),
-    ("NSEC", 47),
-    ("DNSKEY", 48),
-    ("TLSA", 52),
-    ("SVCB", 64),
-    ("HTTPS", 65),
-    ("ANY", 255),
-    ("CAA", 257),
-];
-
-/// A query type by name, by number, or as `TYPE65` (RFC 3597).
-pub(super) fn qtype(spec: &Spec, text: &str) -> Result<u16, Wrong> {
-    let name = text.to_ascii_uppercase();
-    if let Some((_, number)) = QTYPES.iter().find(|(known, _)| *known == name) {
-        return Ok(*number);
-    }
-    let digits = name.strip_prefix("TYPE").unwrap_or(&name);
-    let number = digits
-        .bytes()
-        .all(|byte| byte.is_ascii_digit())
-        .then(|| digits.parse().ok());
-    number.flatten().ok_or_else(|| not_in_form(spec, text))
 }

@@ -1,0 +1,188 @@
+//! Asking: who comes first, who next, and by which leg.
+
+use std::time::Instant;
+
+use super::super::attempt::{Attempt, AttemptId};
+use super::super::course::{Course, Leg, Pace};
+use super::super::flight::{FlightId, Lane};
+use super::super::route::Group;
+use super::super::upstream::Server;
+use super::super::wire::upstream_query;
+use super::{Effect, Forwarder};
+use crate::config::{Policy, Transport};
+
+impl<C: Clone + PartialEq> Forwarder<C> {
+    /// Begins to ask the upstreams of a group for a flight.
+    pub(super) fn ask_group(&mut self, now: Instant, id: FlightId, group: &Group) {
+        let candidates = self.order(group);
+        if let Some(flight) = self.flights.get(id) {
+            flight.candidates = candidates;
+        }
+        self.ask_next(now, id);
+        if group.policy == Policy::Race {
+            while self
+                .flights
+                .get(id)
+                .is_some_and(|f| !f.candidates.is_empty())
+            {
+                self.ask_next(now, id);
+            }
+        }
+        self.probe(now, id, group);
+    }
+
+    /// Begins to ask one server.
+    pub(super) fn ask_server(&mut self, now: Instant, id: FlightId, server: Server) {
+        if let Some(flight) = self.flights.get(id) {
+            flight.candidates = vec![server];
+        }
+        self.ask_next(now, id);
+    }
+
+    /// Upstreams of a group, the first to be asked last: those that are up in the order of the
+    /// policy, then those that are down. Among the fastest, one that never answered comes first,
+    /// so that its speed becomes known.
+    fn order(&mut self, group: &Group) -> Vec<Server> {
+        let mut order: Vec<_> = group
+            .upstreams
+            .iter()
+            .enumerate()
+            .map(|(place, id)| {
+                let server = Server::Upstream(*id);
+                let health = &self.upstreams.known(server).health;
+                let latency = health.latency().filter(|_| group.policy == Policy::Fastest);
+                ((health.is_down(), latency, place), server)
+            })
+            .collect();
+        order.sort_unstable_by(|a, b| b.0.cmp(&a.0));
+        let racing = group.policy == Policy::Race && order.iter().any(|((down, ..), _)| !down);
+        order.retain(|((down, ..), _)| !(racing && *down));
+        order.into_iter().map(|(_, server)| server).collect()
+    }
+
+    /// Asks the next candidate; the flight fails when nobody is left who may answer.
+    pub(super) fn ask_next(&mut self, now: Instant, id: FlightId) {
+        let Some(flight) = self.flights.get(id) else {
+            return;
+        };
+        let Some(server) = flight.candidates.pop() else {
+            flight.hedge_at = None;
+            if flight.attempts.iter().all(|a| a.course.is_lost()) && flight.held.is_none() {
+                self.fail(now, id);
+            } else {
+                self.flights.reschedule(id);
+            }
+            return;
+        };
+        let lane = flight.key.lane;
+        let more = !flight.candidates.is_empty();
+        let health = &self.upstreams.known(server).health;
+        let (pace, hedge) = (health.pace(), health.hedge());
+        let (transport, pace) = match lane {
+            Lane::ProbeUdp(_) => (
+                Transport::Udp,
+                Pace {
+                    udp_dead: false,
+                    ..pace
+                },
+            ),
+            _ => (self.upstreams.transport(server), pace),
+        };
+        if let Server::Upstream(upstream) = server {
+            self.look_up(now, upstream);
+        }
+        let addr = self.upstreams.addr(server);
+        let course = match addr {
+            Some(_) => Course::new(transport, pace, now),
+            None => Course::waiting_for_address(transport, pace, now),
+        };
+        let Some(flight) = self.flights.get(id) else {
+            return;
+        };
+        flight.hedge_at = more.then_some(now + hedge);
+        // At most eight candidates, and as many for each of three rules that send on.
+        let number = flight.attempts.len() as u8;
+        let attempt = Attempt::new(id, number, server, addr, course);
+        let attempt_id = attempt.id;
+        flight.attempts.push(attempt);
+        if addr.is_some() {
+            self.open(attempt_id);
+        }
+        self.flights.reschedule(id);
+    }
+
+    /// Sends the first query of an attempt whose address is known.
+    pub(super) fn open(&mut self, id: AttemptId) {
+        match self.attempt(id).map(|attempt| attempt.course.udp) {
+            Some(Leg::Open(_)) => self.send_udp(id, true),
+            Some(_) => self.send_stream(id),
+            None => {}
+        }
+    }
+
+    /// An attempt of a flight under way.
+    pub(super) fn attempt(&mut self, id: AttemptId) -> Option<&mut Attempt> {
+        let flight = self.flights.get(id.flight)?;
+        let mut attempts = flight.attempts.iter_mut();
+        attempts.find(|attempt| attempt.id == id)
+    }
+
+    /// Sends the attempt's query by UDP; `scheduled` unless it is an extra one.
+    pub(super) fn send_udp(&mut self, id: AttemptId, scheduled: bool) {
+        let Some(message) = self.message(id, false) else {
+            return;
+        };
+        let Some(attempt) = self.attempt(id) else {
+            return;
+        };
+        // The third leaves by the socket of the second, and so on.
+        let fresh = attempt.course.datagrams() == 1 && scheduled;
+        if scheduled {
+            attempt.course.udp_sent();
+        }
+        let (server, addr) = (attempt.server, attempt.addr);
+        let Some(addr) = addr else { return };
+        self.upstreams.known(server).stats.sent_udp += 1;
+        self.effects.push_back(Effect::SendUdp {
+            attempt: id,
+            server,
+            addr,
+            message,
+            fresh,
+        });
+    }
+
+    pub(super) fn send_stream(&mut self, id: AttemptId) {
+        let Some(server) = self.attempt(id).map(|attempt| attempt.server) else {
+            return;
+        };
+        let transport = self.upstreams.transport(server);
+        let padded = matches!(transport, Transport::Tls | Transport::Https);
+        let Some(message) = self.message(id, padded) else {
+            return;
+        };
+        let Some(addr) = self.attempt(id).and_then(|attempt| attempt.addr) else {
+            return;
+        };
+        self.upstreams.known(server).stats.sent_stream += 1;
+        self.effects.push_back(Effect::SendStream {
+            attempt: id,
+            server,
+            addr,
+            message,
+        });
+    }
+
+    fn message(&mut self, id: AttemptId, padded: bool) -> Option<Vec<u8>> {
+        let flight = self.flights.get(id.flight)?;
+        let attempt = flight.attempts.iter().find(|attempt| attempt.id == id)?;
+        let key = &flight.key;
+        Some(upstream_query(
+            key.flags,
+            &key.question,
+            attempt.course.edns,
+            key.dnssec_ok,
+            padded,
+        ))
+    }
+}

@@ -1,0 +1,418 @@
+//! What comes of the queries that were sent, and what time brings.
+
+use std::time::Instant;
+
+use super::super::attempt::{AttemptId, Fault};
+use super::super::course::{Due, Leg};
+use super::super::health::Turn;
+use super::super::upstream::Server;
+use super::super::wire::{self, Answer, Unfit, rcode};
+use super::{Effect, Forwarder};
+
+impl<C: Clone + PartialEq> Forwarder<C> {
+    /// A datagram came in answer to an attempt's query.
+    pub fn udp_answer(&mut self, now: Instant, id: AttemptId, message: &[u8]) {
+        let Some((walked, server, sent)) = self.walk(id, message, |course| course.udp) else {
+            return;
+        };
+        match walked {
+            Ok(answer) => {
+                self.heard_by_udp(server);
+                if answer.truncated && !self.passes_truncated(id) {
+                    self.keep_fallback(id.flight, server, answer);
+                    self.end_udp(now, id, false);
+                } else {
+                    let took = (sent == 1).then(|| self.since(now, id));
+                    self.upstreams.known(server).stats.answered_udp += 1;
+                    self.take(now, id, answer, took);
+                }
+            }
+            Err(Unfit::Foreign) => self.udp_foreign(now, id),
+            Err(Unfit::NoEdns) if self.drop_edns(id) => self.send_udp(id, false),
+            Err(Unfit::NoEdns | Unfit::Broken) => {
+                self.blame(id);
+                self.end_udp(now, id, false);
+            }
+        }
+    }
+
+    /// A datagram with a wrong ID or question came where the attempt's answer is awaited.
+    pub fn udp_foreign(&mut self, now: Instant, id: AttemptId) {
+        let Some(attempt) = self.attempt(id).filter(|a| a.course.udp.is_open()) else {
+            return;
+        };
+        let enough = attempt.course.count_foreign();
+        let server = attempt.server;
+        self.upstreams.known(server).stats.foreign += 1;
+        if enough {
+            self.blame(id);
+            self.end_udp(now, id, false);
+        }
+    }
+
+    /// The attempt's datagram was refused (ICMP), or could not be sent.
+    pub fn udp_failed(&mut self, now: Instant, id: AttemptId, fault: Fault) {
+        let Some(attempt) = self.attempt(id).filter(|a| a.course.udp.is_open()) else {
+            return;
+        };
+        let over = match fault {
+            Fault::Remote => attempt.course.count_error(),
+            Fault::Local => true,
+        };
+        match fault {
+            Fault::Remote => self.blame(id),
+            Fault::Local => self.stats.local_faults += 1,
+        }
+        if over {
+            self.end_udp(now, id, false);
+        }
+    }
+
+    /// A message came in answer to the attempt's query by stream.
+    pub fn stream_answer(&mut self, now: Instant, id: AttemptId, message: &[u8]) {
+        let Some((walked, server, sent)) = self.walk(id, message, |course| course.stream) else {
+            return;
+        };
+        match walked {
+            Ok(answer) if !answer.truncated => {
+                let udp_silent = self.attempt(id).is_some_and(|a| a.course.udp.is_open());
+                if let Some(attempt) = self.attempt(id) {
+                    // The connection has handed it over and waits for nothing more.
+                    attempt.course.stream = Leg::Over;
+                }
+                if udp_silent && let Some(turn) = self.silent(now, server, sent) {
+                    self.tell(server, turn);
+                }
+                self.upstreams.known(server).stats.answered_stream += 1;
+                let took = Some(self.since(now, id)).filter(|_| sent == 0);
+                self.take(now, id, answer, took);
+            }
+            Err(Unfit::NoEdns) if self.drop_edns(id) => self.send_stream(id),
+            Ok(_) | Err(_) => self.stream_failed(now, id, Fault::Remote),
+        }
+    }
+
+    /// The attempt's query by stream will not be answered: no connection, or closed.
+    pub fn stream_failed(&mut self, now: Instant, id: AttemptId, fault: Fault) {
+        let Some(attempt) = self.attempt(id).filter(|a| a.course.stream.is_open()) else {
+            return;
+        };
+        attempt.course.stream = Leg::Over;
+        match fault {
+            Fault::Remote => self.blame(id),
+            Fault::Local => self.stats.local_faults += 1,
+        }
+        self.begin_udp(now, id);
+        self.go_on(now, id);
+    }
+
+    /// Does what is due.
+    pub fn tick(&mut self, now: Instant) {
+        while let Some((deadline, id)) = self.flights.next_deadline()
+            && deadline <= now
+        {
+            let Some(flight) = self.flights.get(id) else {
+                return;
+            };
+            if flight.ends <= now {
+                self.fail(now, id);
+                continue;
+            }
+            if flight.stale_at.is_some_and(|at| at <= now) {
+                flight.stale_at = None;
+                self.answer_stale(now, id);
+            } else if flight.hedge_at.is_some_and(|at| at <= now) && !flight.candidates.is_empty() {
+                self.ask_next(now, id);
+            } else {
+                let due = flight
+                    .attempts
+                    .iter()
+                    .find_map(|attempt| Some((attempt.id, attempt.course.due(now)?)));
+                if let Some((attempt, due)) = due {
+                    self.carry_on(now, attempt, due);
+                }
+            }
+            self.flights.reschedule(id);
+        }
+    }
+
+    fn carry_on(&mut self, now: Instant, id: AttemptId, due: Due) {
+        match due {
+            Due::SendUdp => self.send_udp(id, true),
+            Due::BeginStream => {
+                self.timed_out(id);
+                self.begin_stream(now, id);
+            }
+            Due::BeginUdp => self.begin_udp(now, id),
+            Due::EndUdp => {
+                self.timed_out(id);
+                self.blame_silently(id);
+                self.end_udp(now, id, true);
+            }
+            Due::EndStream => {
+                self.timed_out(id);
+                self.blame_silently(id);
+                if let Some(attempt) = self.attempt(id) {
+                    attempt.course.stream = Leg::Over;
+                }
+                self.effects.push_back(Effect::EndStream {
+                    attempt: id,
+                    timed_out: true,
+                });
+                self.begin_udp(now, id);
+                self.go_on(now, id);
+            }
+            Due::NoAddress => self.no_address(now, id),
+        }
+    }
+
+    /// The upstream has no address: nobody could be asked.
+    pub(super) fn no_address(&mut self, now: Instant, id: AttemptId) {
+        self.stats.unresolved += 1;
+        if let Some(attempt) = self.attempt(id) {
+            attempt.course.give_up_address();
+            self.go_on(now, id);
+        }
+    }
+
+    fn begin_stream(&mut self, now: Instant, id: AttemptId) {
+        let Some(attempt) = self.attempt(id) else {
+            return;
+        };
+        if attempt.course.begin_stream(now) {
+            let server = attempt.server;
+            self.upstreams.known(server).stats.fallbacks += 1;
+            self.send_stream(id);
+        }
+    }
+
+    fn begin_udp(&mut self, now: Instant, id: AttemptId) {
+        if self
+            .attempt(id)
+            .is_some_and(|attempt| attempt.course.begin_udp(now))
+        {
+            self.send_udp(id, true);
+        }
+    }
+
+    /// UDP is given up: the stream takes over, where it may.
+    fn end_udp(&mut self, now: Instant, id: AttemptId, timed_out: bool) {
+        if let Some(attempt) = self.attempt(id) {
+            attempt.course.udp = Leg::Over;
+        }
+        self.effects.push_back(Effect::EndUdp {
+            attempt: id,
+            timed_out,
+        });
+        self.begin_stream(now, id);
+        self.go_on(now, id);
+    }
+
+    /// A leg is over: when it was the last one, the next upstream is asked.
+    fn go_on(&mut self, now: Instant, id: AttemptId) {
+        let Some(attempt) = self.attempt(id) else {
+            return;
+        };
+        if !attempt.course.is_lost() {
+            self.flights.reschedule(id.flight);
+            return;
+        }
+        let (server, blamed) = (attempt.server, attempt.blamed);
+        if blamed {
+            let turn = self.upstreams.known(server).health.failed(now);
+            if let Some(turn) = turn {
+                self.tell(server, turn);
+            }
+            if let Server::Upstream(upstream) = server
+                && let Some(upstream) = self.upstreams.get_mut(upstream)
+            {
+                upstream.addresses.rotate();
+            }
+        }
+        self.ask_next(now, id.flight);
+    }
+
+    /// An answer that fits the question. One that is an error is kept while somebody else may
+    /// know better.
+    fn take(
+        &mut self,
+        now: Instant,
+        id: AttemptId,
+        answer: Answer,
+        took: Option<std::time::Duration>,
+    ) {
+        let Some(attempt) = self.attempt(id) else {
+            return;
+        };
+        let server = attempt.server;
+        if let Some(turn) = self.upstreams.known(server).health.answered(took) {
+            self.tell(server, turn);
+        }
+        let Some(flight) = self.flights.get(id.flight) else {
+            return;
+        };
+        let others = flight.attempts.iter().filter(|other| other.id != id);
+        let hope = !flight.candidates.is_empty() || { others }.any(|a| !a.course.is_lost());
+        let poor = !matches!(answer.rcode, rcode::NOERROR | rcode::NXDOMAIN);
+        if poor && hope {
+            self.keep_fallback(id.flight, server, answer);
+            self.end_attempt(id);
+            self.ask_next(now, id.flight);
+        } else {
+            self.note_overtaken(now, id);
+            self.end_attempts(id.flight);
+            self.conclude(now, id.flight, server, answer);
+        }
+    }
+
+    /// Others that were asked earlier and are silent for longer than is usual for them have
+    /// failed, even though nobody waits for them any more.
+    fn note_overtaken(&mut self, now: Instant, id: AttemptId) {
+        let Some(flight) = self.flights.get(id.flight) else {
+            return;
+        };
+        let open = flight.attempts.iter().filter(|attempt| {
+            attempt.id < id && !attempt.course.is_lost() && !attempt.course.waits_for_address()
+        });
+        let open: Vec<_> = open.map(|a| (a.server, a.course.began())).collect();
+        for (server, began) in open {
+            let health = &mut self.upstreams.known(server).health;
+            if now.saturating_duration_since(began) >= health.hedge()
+                && let Some(turn) = health.failed(now)
+            {
+                self.tell(server, turn);
+            }
+        }
+    }
+
+    /// Closes what an attempt has open.
+    pub(super) fn end_attempt(&mut self, id: AttemptId) {
+        let Some(attempt) = self.attempt(id) else {
+            return;
+        };
+        let (udp, stream) = (
+            attempt.course.udp.is_open(),
+            attempt.course.stream.is_open(),
+        );
+        attempt.course.give_up_address();
+        attempt.course.udp = Leg::Over;
+        attempt.course.stream = Leg::Over;
+        let timed_out = false;
+        if udp {
+            let attempt = id;
+            self.effects
+                .push_back(Effect::EndUdp { attempt, timed_out });
+        }
+        if stream {
+            let attempt = id;
+            self.effects
+                .push_back(Effect::EndStream { attempt, timed_out });
+        }
+    }
+
+    /// Closes all that a flight has open; nobody else is asked.
+    pub(super) fn end_attempts(&mut self, id: super::super::flight::FlightId) {
+        let Some(flight) = self.flights.get(id) else {
+            return;
+        };
+        flight.candidates.clear();
+        flight.hedge_at = None;
+        let attempts: Vec<_> = flight.attempts.iter().map(|attempt| attempt.id).collect();
+        attempts
+            .into_iter()
+            .for_each(|attempt| self.end_attempt(attempt));
+    }
+
+    /// Reads a message for an attempt that waits for it on a leg; with who sent it and how
+    /// many datagrams had asked for it.
+    #[expect(clippy::type_complexity, reason = "it is taken apart at once")]
+    fn walk(
+        &mut self,
+        id: AttemptId,
+        message: &[u8],
+        leg: impl Fn(&super::super::course::Course) -> Leg,
+    ) -> Option<(Result<Answer, Unfit>, Server, u32)> {
+        let flight = self.flights.get(id.flight)?;
+        let attempt = flight.attempts.iter().find(|attempt| attempt.id == id)?;
+        if !leg(&attempt.course).is_open() {
+            return None;
+        }
+        let walked = wire::walk(message, &flight.key.question);
+        Some((walked, attempt.server, attempt.course.datagrams()))
+    }
+
+    fn since(&mut self, now: Instant, id: AttemptId) -> std::time::Duration {
+        let began = self.attempt(id).map(|attempt| attempt.course.began());
+        began.map_or(std::time::Duration::ZERO, |began| {
+            now.saturating_duration_since(began)
+        })
+    }
+
+    fn passes_truncated(&mut self, id: AttemptId) -> bool {
+        self.attempt(id)
+            .is_some_and(|attempt| attempt.course.passes_truncated())
+    }
+
+    fn keep_fallback(
+        &mut self,
+        id: super::super::flight::FlightId,
+        server: Server,
+        answer: Answer,
+    ) {
+        if let Some(flight) = self.flights.get(id)
+            && flight.fallback.is_none()
+        {
+            flight.fallback = Some((server, Box::new(answer)));
+        }
+    }
+
+    /// The query goes without EDNS from now on; false when it did already.
+    fn drop_edns(&mut self, id: AttemptId) -> bool {
+        self.attempt(id)
+            .is_some_and(|attempt| std::mem::replace(&mut attempt.course.edns, false))
+    }
+
+    fn timed_out(&mut self, id: AttemptId) {
+        if let Some(server) = self.attempt(id).map(|attempt| attempt.server) {
+            self.upstreams.known(server).stats.timeouts += 1;
+        }
+    }
+
+    /// What failed was the upstream's fault.
+    fn blame(&mut self, id: AttemptId) {
+        if let Some(server) = self.attempt(id).map(|attempt| attempt.server) {
+            self.upstreams.known(server).stats.failures += 1;
+        }
+        self.blame_silently(id);
+    }
+
+    fn blame_silently(&mut self, id: AttemptId) {
+        if let Some(attempt) = self.attempt(id) {
+            attempt.blamed = true;
+        }
+    }
+
+    fn heard_by_udp(&mut self, server: Server) {
+        if let Some(turn) = self.upstreams.known(server).health.udp_answered() {
+            self.tell(server, turn);
+        }
+    }
+
+    fn silent(&mut self, now: Instant, server: Server, datagrams: u32) -> Option<Turn> {
+        match server {
+            // What one server asked so does not do, others may.
+            Server::AsIs(_) => None,
+            Server::Upstream(_) => {
+                let health = &mut self.upstreams.known(server).health;
+                health.udp_silent(now, datagrams)
+            }
+        }
+    }
+
+    pub(super) fn tell(&mut self, server: Server, turn: Turn) {
+        if let Server::Upstream(_) = server {
+            let upstream = std::rc::Rc::clone(&self.upstreams.known(server).name);
+            self.effects.push_back(Effect::Turned { upstream, turn });
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! How flights end: with an answer, with a stale one, or with SERVFAIL.
+
+use std::time::Instant;
+
+use super::super::answer_rules::{Action, MAX_DEPTH};
+use super::super::cache::{self, Found};
+use super::super::flight::{Companion, Flight, FlightId, Key, Lane, Task, Waiter};
+use super::super::querylog::Outcome as Logged;
+use super::super::upstream::Server;
+use super::super::wire::{Aging, Answer, Ede, Stored, flag, rcode};
+use super::query::stale_reason;
+use super::{Effect, Forwarder};
+
+/// What the rules say of an answer.
+enum Judgement {
+    Give,
+    Withhold(&'static str),
+    AskAnother(std::rc::Rc<super::super::route::Group>),
+}
+
+impl<C: Clone + PartialEq> Forwarder<C> {
+    /// An upstream has answered: the clients get it, unless the flight for the preferred family
+    /// is awaited, or a rule says otherwise.
+    pub(super) fn conclude(&mut self, now: Instant, id: FlightId, server: Server, answer: Answer) {
+        let Some(flight) = self.flights.get(id) else {
+            return;
+        };
+        if flight.companion == Companion::Awaited && answer.positive {
+            flight.held = Some((server, Box::new(answer)));
+            self.flights.reschedule(id);
+            return;
+        }
+        let (key, depth) = (std::rc::Rc::clone(&flight.key), flight.depth);
+        match self.judge(&key, server, &answer) {
+            Judgement::Give => self.deliver(now, id, server, answer),
+            Judgement::Withhold(reason) => {
+                self.stats.withheld += 1;
+                self.effects.push_back(Effect::Withheld {
+                    name: key.question.text(),
+                    upstream: std::rc::Rc::clone(&self.upstreams.known(server).name),
+                    reason,
+                });
+                let Some(flight) = self.close(id) else { return };
+                self.end_without(now, flight, rcode::NOERROR, Ede::Blocked);
+            }
+            Judgement::AskAnother(_) if depth >= MAX_DEPTH => {
+                let Some(flight) = self.close(id) else { return };
+                self.end_without(now, flight, rcode::SERVFAIL, Ede::Blocked);
+            }
+            Judgement::AskAnother(group) => {
+                if let Some(flight) = self.flights.get(id) {
+                    flight.depth += 1;
+                    flight.fallback = None;
+                }
+                self.stats.asked_another += 1;
+                self.ask_group(now, id, &group);
+            }
+        }
+    }
+
+    /// Answers of the server that the client asked are its own affair.
+    fn judge(&self, key: &Key, server: Server, answer: &Answer) -> Judgement {
+        let (Lane::Group(_), Server::Upstream(upstream)) = (key.lane, server) else {
+            return Judgement::Give;
+        };
+        let rules = &self.settings.answer_rules;
+        if !rules.is_empty() {
+            let (name, qtype) = (key.question.text(), key.question.qtype());
+            match rules.decide(&name, qtype, upstream, &answer.addresses) {
+                Some(Action::Accept) => return Judgement::Give,
+                Some(Action::Reject) => return Judgement::Withhold("answer_rule"),
+                Some(Action::Ask(group)) => return Judgement::AskAnother(group.clone()),
+                None => {}
+            }
+        }
+        let forbids = |name: &str| self.settings.rebind.forbids(name, &answer.addresses);
+        if !answer.addresses.is_empty() && forbids(&key.question.text()) {
+            Judgement::Withhold("rebind")
+        } else {
+            Judgement::Give
+        }
+    }
+
+    fn deliver(&mut self, now: Instant, id: FlightId, server: Server, mut answer: Answer) {
+        let transport = self.upstreams.transport(server);
+        let Some(flight) = self.close(id) else { return };
+        let key = &flight.key;
+        let for_clients = matches!(key.lane, Lane::Group(_) | Lane::AsIs(_));
+        if for_clients
+            && !self.settings.ttls.is_empty()
+            && let Some(ttl) = self.settings.ttls.of(&key.question.text())
+        {
+            answer.fix_ttl(ttl);
+        }
+        let suppressed = flight.companion == Companion::Preferred && answer.positive;
+        if for_clients && !suppressed && !answer.addresses.is_empty() {
+            self.effects.push_back(Effect::Learn {
+                name: key.question.text(),
+                addrs: answer.addresses.clone(),
+                ttl: answer.ttl,
+            });
+        }
+        // By TCP a truncated answer is never passed on by an upstream that has TCP.
+        let needs_whole = answer.truncated && transport != crate::config::Transport::Udp;
+        for waiter in flight.waiters {
+            if suppressed {
+                self.stats.suppressed += 1;
+                self.reply_error(now, waiter, key, rcode::NOERROR, None);
+            } else if needs_whole && waiter.asker().tcp {
+                self.reply_error(now, waiter, key, rcode::SERVFAIL, Some(Ede::NetworkError));
+            } else {
+                self.reply(now, waiter, key, server, &answer.stored);
+            }
+        }
+        self.finish_tasks(now, key, flight.tasks, Some(&answer));
+        // Without RD a server tells what it happens to know, which is no answer for others.
+        if let Some(life) = answer.life
+            && for_clients
+            && key.flags & flag::RD != 0
+        {
+            self.cache
+                .insert(now, cache_key(key), server, answer.stored, life);
+        }
+    }
+
+    /// Nobody is left who may answer, or the time is over.
+    pub(super) fn fail(&mut self, now: Instant, id: FlightId) {
+        self.end_attempts(id);
+        let Some(flight) = self.flights.get(id) else {
+            return;
+        };
+        if let Some((server, answer)) = flight.held.take() {
+            flight.companion = Companion::Nothing;
+            return self.conclude(now, id, server, *answer);
+        }
+        let fallback = flight.fallback.take();
+        let last = flight.attempts.last().map(|attempt| attempt.server);
+        if let Some((server, answer)) = fallback {
+            let no_error = matches!(answer.rcode, rcode::NOERROR | rcode::NXDOMAIN);
+            if no_error || !self.has_stale(now, id) {
+                return self.conclude(now, id, server, *answer);
+            }
+        }
+        self.answer_stale(now, id);
+        let Some(flight) = self.close(id) else { return };
+        if !flight.waiters.is_empty() {
+            let upstream = match last {
+                Some(server @ Server::Upstream(_)) => self.upstreams.known(server).name.clone(),
+                Some(Server::AsIs(addr)) => addr.to_string().into(),
+                None => "-".into(),
+            };
+            let name = flight.key.question.text();
+            self.effects.push_back(Effect::Failed { name, upstream });
+        }
+        self.end_without(now, flight, rcode::SERVFAIL, Ede::NoReachableAuthority);
+    }
+
+    /// Ends a flight without an answer.
+    fn end_without(&mut self, now: Instant, flight: Flight<C>, code: u8, ede: Ede) {
+        for waiter in flight.waiters {
+            self.reply_error(now, waiter, &flight.key, code, Some(ede));
+        }
+        self.finish_tasks(now, &flight.key, flight.tasks, None);
+    }
+
+    fn has_stale(&mut self, now: Instant, id: FlightId) -> bool {
+        let Some(flight) = self.flights.get(id) else {
+            return false;
+        };
+        let key = std::rc::Rc::clone(&flight.key);
+        let found = self.cache.lookup(now, cache_key(&key), asked(&key));
+        matches!(found, Some(Found::Stale { .. }))
+    }
+
+    /// Gives the clients of a flight the stale answer, if there is one. The flight goes on, to
+    /// make it new.
+    pub(super) fn answer_stale(&mut self, now: Instant, id: FlightId) {
+        let Some(flight) = self.flights.get(id) else {
+            return;
+        };
+        let key = std::rc::Rc::clone(&flight.key);
+        if !self.settings.serve_stale || flight.waiters.is_empty() {
+            return;
+        }
+        let cache_key = cache_key(&key);
+        let Some(Found::Stale { stored, .. }) = self.cache.lookup(now, cache_key, asked(&key))
+        else {
+            return;
+        };
+        let code = stored.rcode();
+        let mut stale = Vec::new();
+        for waiter in self.flights.release(id, Task::Refresh) {
+            self.stats.stale += 1;
+            let asker = waiter.asker();
+            let mut message = Vec::new();
+            asker.answer(stored, Aging::Stale, Some(stale_reason(code)), &mut message);
+            stale.push((waiter, message));
+        }
+        for (waiter, message) in stale {
+            self.note_reply(now, &waiter, &key, || Logged::Stale, code);
+            self.send(waiter, message);
+        }
+        self.cache.refresh_failed(now, cache_key, asked(&key));
+    }
+
+    /// Takes a flight away and closes what it has open.
+    fn close(&mut self, id: FlightId) -> Option<Flight<C>> {
+        self.end_attempts(id);
+        self.flights.remove(id)
+    }
+
+    fn reply(
+        &mut self,
+        now: Instant,
+        waiter: Waiter<C>,
+        key: &Key,
+        server: Server,
+        stored: &Stored,
+    ) {
+        let asker = waiter.asker();
+        let room = asker.limit().min(stored.wire().len() + 11);
+        let mut message = Vec::with_capacity(room);
+        asker.answer(stored, Aging::New, None, &mut message);
+        let name = self.upstreams.known(server).name.clone();
+        self.note_reply(now, &waiter, key, || Logged::Upstream(name), stored.rcode());
+        self.send(waiter, message);
+    }
+
+    fn reply_error(
+        &mut self,
+        now: Instant,
+        waiter: Waiter<C>,
+        key: &Key,
+        code: u8,
+        ede: Option<Ede>,
+    ) {
+        let mut message = Vec::new();
+        waiter.asker().error(code, ede, &mut message);
+        self.stats.servfail += u64::from(code == rcode::SERVFAIL);
+        let outcome = || match code {
+            rcode::SERVFAIL => Logged::Failed,
+            _ => Logged::Rule,
+        };
+        self.note_reply(now, &waiter, key, outcome, code);
+        self.send(waiter, message);
+    }
+
+    fn note_reply(
+        &mut self,
+        now: Instant,
+        waiter: &Waiter<C>,
+        key: &Key,
+        outcome: impl FnOnce() -> Logged,
+        code: u8,
+    ) {
+        if self.log.is_on() {
+            let took = now.saturating_duration_since(waiter.since);
+            self.note(now, waiter.from, &key.question, outcome(), code, took);
+        }
+    }
+
+    /// The answer of a client that waited.
+    fn send(&mut self, waiter: Waiter<C>, message: Vec<u8>) {
+        let client = waiter.client;
+        self.effects.push_back(Effect::Reply { client, message });
+    }
+}
+
+fn cache_key(key: &Key) -> cache::Key<'_> {
+    cache::Key::new(&key.question, key.dnssec_ok, key.flags & flag::CD != 0)
+}
+
+/// The server that the clients of a flight asked, where that matters.
+fn asked(key: &Key) -> Option<std::net::SocketAddr> {
+    match key.lane {
+        Lane::AsIs(server) => Some(server),
+        _ => None,
+    }
+}

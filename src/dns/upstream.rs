@@ -1,0 +1,264 @@
+//! The upstreams as the forwarder knows them: identity, health, counters, addresses. Pure.
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::health::Health;
+use super::stats::{UpstreamState, UpstreamStats};
+use crate::config::{self, Config, Host, Transport};
+
+/// Names an upstream, once and for ever: a changed one gets a new ID.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UpstreamId(pub(super) u32);
+
+/// Who is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Server {
+    /// A configured upstream.
+    Upstream(UpstreamId),
+    /// The server that the client asked.
+    AsIs(SocketAddr),
+}
+
+/// Addresses of a name are asked for again after their TTL, but not sooner than this.
+const LEAST_ADDRESS_LIFE: Duration = Duration::from_secs(30);
+
+/// Most addresses of a name that are used.
+const MAX_ADDRESSES: usize = 8;
+
+/// What is known of a server, configured or not.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// For log and status.
+    pub name: Rc<str>,
+    /// Does it answer?
+    pub health: Health,
+    /// Counters.
+    pub stats: UpstreamStats,
+}
+
+impl Known {
+    fn new(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            ..Self::default()
+        }
+    }
+}
+
+/// A configured upstream.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Its identity.
+    pub id: UpstreamId,
+    /// What the configuration says.
+    pub config: config::Upstream,
+    /// What queries have taught.
+    pub known: Known,
+    /// Where it is.
+    pub addresses: Addresses,
+}
+
+/// Addresses of an upstream; those of a name come and go.
+#[derive(Debug)]
+pub struct Addresses {
+    known: Vec<SocketAddr>,
+    preferred: usize,
+    lookup: Option<Lookup>,
+}
+
+/// Search for the addresses of a name.
+#[derive(Debug)]
+struct Lookup {
+    port: u16,
+    until: Option<Instant>,
+    asking: bool,
+}
+
+impl Addresses {
+    fn new(host: &Host) -> Self {
+        match host {
+            Host::Addrs(addrs) => Self {
+                known: addrs.clone(),
+                preferred: 0,
+                lookup: None,
+            },
+            Host::Name { port, .. } => Self {
+                known: Vec::new(),
+                preferred: 0,
+                lookup: Some(Lookup {
+                    port: *port,
+                    until: None,
+                    asking: false,
+                }),
+            },
+        }
+    }
+
+    /// The address to ask; old ones are better than none.
+    pub fn current(&self) -> Option<SocketAddr> {
+        self.known.get(self.preferred).copied()
+    }
+
+    /// Another address is tried next.
+    pub fn rotate(&mut self) {
+        if !self.known.is_empty() {
+            self.preferred = (self.preferred + 1) % self.known.len();
+        }
+    }
+
+    /// Whether the name has to be looked up now; the caller does it.
+    pub fn lookup_due(&mut self, now: Instant) -> bool {
+        match &mut self.lookup {
+            Some(lookup) if !lookup.asking && lookup.until.is_none_or(|until| until <= now) => {
+                lookup.asking = true;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The look-up found these, for `ttl` seconds; with none the old ones stay.
+    pub fn found(&mut self, now: Instant, addrs: &[IpAddr], ttl: u32) {
+        let Some(lookup) = &mut self.lookup else {
+            return;
+        };
+        lookup.asking = false;
+        if addrs.is_empty() {
+            return;
+        }
+        let life = Duration::from_secs(ttl.into()).max(LEAST_ADDRESS_LIFE);
+        lookup.until = Some(now + life);
+        let port = lookup.port;
+        let addrs = addrs.iter().take(MAX_ADDRESSES);
+        self.known = addrs.map(|addr| SocketAddr::new(*addr, port)).collect();
+        self.preferred = 0;
+    }
+}
+
+/// All of them.
+#[derive(Debug)]
+pub struct Upstreams {
+    list: Vec<Upstream>,
+    /// Those that the last reload took away: flights under way may still ask them.
+    retired: Vec<Upstream>,
+    /// The servers that clients ask, together.
+    asis: Known,
+    next: u32,
+}
+
+impl Upstreams {
+    /// As configured.
+    pub fn new(config: &Config) -> Self {
+        let mut upstreams = Self {
+            list: Vec::new(),
+            retired: Vec::new(),
+            asis: Known::new("asis"),
+            next: 0,
+        };
+        upstreams.configure(config);
+        upstreams
+    }
+
+    /// Takes over a configuration: what is written as before keeps its identity and health.
+    pub fn configure(&mut self, config: &Config) {
+        let mut old = std::mem::take(&mut self.list);
+        for wanted in &config.upstreams {
+            let same = old.iter().position(|upstream| upstream.config == *wanted);
+            let upstream = match same {
+                Some(at) => old.swap_remove(at),
+                None => {
+                    let id = UpstreamId(self.next);
+                    self.next += 1;
+                    Upstream {
+                        id,
+                        known: Known::new(&wanted.name),
+                        addresses: Addresses::new(&wanted.host),
+                        config: wanted.clone(),
+                    }
+                }
+            };
+            self.list.push(upstream);
+        }
+        self.retired = old;
+    }
+
+    /// Those of the configuration, in its order.
+    pub fn iter(&self) -> impl Iterator<Item = &Upstream> {
+        self.list.iter()
+    }
+
+    /// Identities in the order of the configuration.
+    pub fn ids(&self) -> Vec<UpstreamId> {
+        self.list.iter().map(|upstream| upstream.id).collect()
+    }
+
+    /// A configured upstream, or one that was until the last reload.
+    pub fn get(&self, id: UpstreamId) -> Option<&Upstream> {
+        let mut all = self.list.iter().chain(&self.retired);
+        all.find(|upstream| upstream.id == id)
+    }
+
+    /// See [`Self::get`].
+    pub fn get_mut(&mut self, id: UpstreamId) -> Option<&mut Upstream> {
+        let mut all = self.list.iter_mut().chain(&mut self.retired);
+        all.find(|upstream| upstream.id == id)
+    }
+
+    /// What is known of a server; of one long gone what is known of those asked `asis`, where
+    /// it does no harm.
+    pub fn known(&mut self, server: Server) -> &mut Known {
+        let found = match server {
+            Server::Upstream(id) => {
+                let mut all = self.list.iter_mut().chain(&mut self.retired);
+                all.find(|upstream| upstream.id == id)
+            }
+            Server::AsIs(_) => None,
+        };
+        match found {
+            Some(upstream) => &mut upstream.known,
+            None => &mut self.asis,
+        }
+    }
+
+    /// How a server is spoken to; one asked by a client is known to speak UDP and, as every
+    /// server must (RFC 7766), TCP.
+    pub fn transport(&self, server: Server) -> Transport {
+        let upstream = match server {
+            Server::Upstream(id) => self.get(id),
+            Server::AsIs(_) => None,
+        };
+        upstream.map_or(Transport::TcpUdp, |upstream| upstream.config.transport)
+    }
+
+    /// Where to ask.
+    pub fn addr(&self, server: Server) -> Option<SocketAddr> {
+        match server {
+            Server::Upstream(id) => self.get(id)?.addresses.current(),
+            Server::AsIs(addr) => Some(addr),
+        }
+    }
+
+    /// Counters in the order of the configuration, then the servers asked `asis`.
+    pub fn stats(&self) -> Vec<UpstreamStats> {
+        let listed = self.list.iter().map(|upstream| &upstream.known);
+        let all = listed.chain([&self.asis]);
+        all.map(|known| UpstreamStats {
+            name: known.name.to_string(),
+            state: if known.health.is_down() {
+                UpstreamState::Down
+            } else {
+                UpstreamState::Up
+            },
+            udp_dead: known.health.is_udp_dead(),
+            latency_ms: known
+                .health
+                .latency()
+                .map(|latency| latency.as_secs_f32() * 1000.0)
+                .map(|ms| (ms * 10.0).round() / 10.0),
+            ..known.stats.clone()
+        })
+        .collect()
+    }
+}
