@@ -1,7 +1,6 @@
 """Upstreams that go away and come back, and a wire that loses packets. Each claim alone."""
 
 import contextlib
-import time
 
 from lab.faults import asker, expect, plan
 from lab.tour import claim
@@ -92,17 +91,15 @@ def loss_each_way(world, row):
     loss(world, row, LOSSY_W, ["lossy", "lossy_answers"], 1000)
 
 
-SAME = plan.upstream("same", "udp", udp="delay 200")
+SAME = plan.upstream("same", "udp", udp="delay 60")
 
 
 @claim("100 identical queries: one query upstream", together=True)
 def identical(world, row):
-    row.did = "udp://, 100 at once, the answer after 200 ms"
+    row.did = "udp://, 100 at once, the answer after 60 ms"
     name = plan.fresh(SAME)
-    began = time.monotonic()
     told = asker.Volley([name.title() if at % 2 else name for at in range(100)]).over_udp()
     expect.all_answered(row, told)
-    asked = [each for each in world.faulty.asked(name) if each["at"] < began + 0.9]
-    sent = len({(each["port"], each["number"]) for each in asked})
-    row.saw += f"; upstream saw {len(asked)} datagrams"
-    row.want(1 <= sent <= 2 and len(asked) <= 3, "one, and its repetitions")
+    asked = world.faulty.asked(name)
+    row.saw += f"; upstream saw {len(asked)}"
+    row.want(len(asked) == 1, "one")
