@@ -3,13 +3,15 @@
 //! Pure: `wire` (messages as bytes), `cache`, `hosts`, `route` (who answers), `upstream` with
 //! `health`, `flight` with `attempt` and `course` (questions on their way), `answer_rules`,
 //! `rebind` and `ttl` (what becomes of answers), `forward` (the state machine over all of
-//! them), `admission`, `querylog`, `frame`, `notify`, `stats`. I/O: `server` with `serve`
-//! (clients by UDP), `tcp` (clients by TCP), `udp` and `stream` (upstreams).
+//! them), `admission`, `querylog`, `udp_pool` and `udp_ids` (which socket, which ID), `frame`,
+//! `notify`, `counted`, `stats`. I/O: `server` with `serve` (clients by UDP), `tcp` (clients by
+//! TCP), `udp` and `stream` (upstreams).
 
 pub mod admission;
 pub mod answer_rules;
 pub mod attempt;
 pub mod cache;
+mod counted;
 pub mod course;
 pub mod flight;
 pub mod forward;
@@ -27,6 +29,8 @@ mod stream;
 mod tcp;
 pub mod ttl;
 mod udp;
+mod udp_ids;
+mod udp_pool;
 pub mod upstream;
 pub mod wire;
 

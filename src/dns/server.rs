@@ -122,7 +122,7 @@ impl Server {
         Ok(Rc::new(Self {
             forwarder: RefCell::new(Forwarder::new(config, ourselves, Instant::now())),
             ids: RefCell::new(random_ids()),
-            exchanges: Exchanges::new(),
+            exchanges: Exchanges::new().context(|| "open an epoll")?,
             streams: Streams::new(),
             clients: Clients::new(
                 config.dns.max_tcp_clients as usize,
@@ -148,7 +148,10 @@ impl Server {
 
     /// Serves until dropped.
     pub async fn run(self: Rc<Self>) {
-        let mut tasks = vec![self.spawn(Rc::clone(&self).keep_time())];
+        let mut tasks = vec![
+            self.spawn(Rc::clone(&self).keep_time()),
+            self.spawn(Rc::clone(&self).hear_upstreams()),
+        ];
         tasks.extend((0..self.udp.len()).map(|at| self.spawn(Rc::clone(&self).serve_udp(at))));
         for at in 0..self.tcp.len() {
             let server = Rc::clone(&self);
@@ -168,6 +171,7 @@ impl Server {
         stats.tcp = self.clients.stats();
         stats.unsent = self.unsent.get();
         stats.upstream_sockets = self.exchanges.len();
+        (stats.upstream_exhausted, stats.upstream_late) = self.exchanges.counts();
         stats.upstream_connections = self.streams.len();
         stats
     }
@@ -199,16 +203,16 @@ impl Server {
                 attempt,
                 addr,
                 mut message,
+                fresh,
                 ..
             } => {
-                if self
+                let sent = self
                     .exchanges
-                    .send(self, attempt, addr, &mut message)
-                    .is_err()
-                {
+                    .send(self, attempt, addr, &mut message, fresh);
+                if let Err(fault) = sent {
                     self.forwarder
                         .borrow_mut()
-                        .udp_failed(Instant::now(), attempt, Fault::Local);
+                        .udp_failed(Instant::now(), attempt, fault);
                 }
             }
             Effect::EndUdp { attempt, .. } => self.exchanges.end(attempt),
@@ -276,8 +280,8 @@ impl Server {
     /// When something has to be done though nothing comes.
     fn next_wake(&self) -> Option<Instant> {
         let deadline = self.forwarder.borrow().next_deadline();
-        let connections = !self.clients.is_empty() || !self.streams.is_empty();
-        let sweep = connections.then(|| self.swept.get() + SWEEP);
+        let idle = self.clients.is_empty() && self.streams.is_empty() && self.exchanges.is_empty();
+        let sweep = (!idle).then(|| self.swept.get() + SWEEP);
         [deadline, sweep].into_iter().flatten().min()
     }
 
@@ -313,6 +317,7 @@ impl Server {
                 self.swept.set(now);
                 self.clients.sweep(now);
                 self.streams.sweep(now);
+                self.exchanges.sweep();
             }
             self.carry_out();
         }
@@ -320,7 +325,7 @@ impl Server {
 }
 
 /// Random numbers of the system, fetched many at a time.
-fn random_ids() -> Box<dyn FnMut() -> u16> {
+pub(super) fn random_ids() -> Box<dyn FnMut() -> u16> {
     let mut pool = [0; 256];
     let mut used = pool.len();
     Box::new(move || {

@@ -57,6 +57,10 @@ pub struct DnsStats {
     pub unsent: u64,
     /// UDP sockets open towards upstreams.
     pub upstream_sockets: usize,
+    /// UDP queries that found no socket or descriptor.
+    pub upstream_exhausted: u64,
+    /// UDP answers that came when nobody waited any more.
+    pub upstream_late: u64,
     /// TCP connections open towards upstreams.
     pub upstream_connections: usize,
     /// Per upstream in the order of the configuration, then the servers asked `asis`.

@@ -1,120 +1,230 @@
-//! Upstreams by UDP: one fresh, connected socket per flight. I/O.
+//! Upstreams by UDP: connected sockets, shared as [`super::udp_pool`] says. I/O.
 //!
-//! A fresh socket has a new random port (RFC 5452), hears one server only, and when it is
-//! closed nothing that comes late can reach another flight. There are as many as flights, so
-//! `max_queries` bounds them.
+//! A connected socket hears one server only. One task listens to all of them.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::rc::{Rc, Weak};
-use std::time::Instant;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
-use async_executor::Task;
-use async_io::Async;
+use async_io::Timer;
 
 use super::attempt::{AttemptId, Fault};
-use super::server::Server;
+use super::server::{Server, random_ids};
+use super::udp_ids::Heard;
+use super::udp_pool::{DIRECT, Place, Pool, SocketId, Unplaced};
 use super::wire::{self, MAX_UDP};
 use crate::net::dial;
+use crate::net::watch::Watch;
+
+/// Pause after an error of the watch; nothing is known to cause one.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Sockets of the attempts that have their UDP leg open.
 pub struct Exchanges {
-    open: RefCell<HashMap<AttemptId, Exchange>>,
+    pool: RefCell<Pool<SocketAddr, AttemptId, UdpSocket>>,
+    watch: Watch,
+    random: RefCell<Box<dyn FnMut() -> u16>>,
     /// For every datagram that comes; none is looked at for longer than a call. A longer one
     /// is cut, does not make sense any more, and TCP takes over.
     buffer: RefCell<Box<[u8]>>,
-}
-
-struct Exchange {
-    socket: Rc<Async<UdpSocket>>,
-    id: u16,
-    _receiver: Task<()>,
+    exhausted: Cell<u64>,
+    late: Cell<u64>,
 }
 
 impl Exchanges {
     /// None open.
-    pub fn new() -> Self {
-        Self {
-            open: RefCell::default(),
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            pool: RefCell::new(Pool::new()),
+            watch: Watch::new()?,
+            random: RefCell::new(random_ids()),
             buffer: RefCell::new(vec![0; MAX_UDP].into()),
-        }
+            exhausted: Cell::new(0),
+            late: Cell::new(0),
+        })
     }
 
-    /// Sends on the flight's socket, a new one if it has none.
+    /// Sends the attempt's query with an ID of its own; the message's ID is overwritten. A
+    /// `fresh` one is a repetition that goes by another socket than before.
     pub fn send(
         &self,
-        server: &Rc<Server>,
+        server: &Server,
         attempt: AttemptId,
         addr: SocketAddr,
         message: &mut [u8],
-    ) -> io::Result<()> {
-        if let Some(exchange) = self.open.borrow().get(&attempt) {
-            wire::set_id(message, exchange.id);
-            return deliver(&exchange.socket, message);
-        }
-        let socket = Rc::new(dial::udp_connected(addr)?);
-        let id = server.random_id();
-        wire::set_id(message, id);
-        deliver(&socket, message)?;
-        let receive = receive(Rc::downgrade(server), attempt, id, Rc::clone(&socket));
-        let exchange = Exchange {
-            socket,
-            id,
-            _receiver: server.spawn(receive),
+        fresh: bool,
+    ) -> Result<(), Fault> {
+        let Err((socket, error)) = self.try_send(attempt, addr, message, fresh)? else {
+            return Ok(());
         };
-        self.open.borrow_mut().insert(attempt, exchange);
-        Ok(())
+        // The error may be that of an earlier query on the same socket. A new one says more.
+        let was_shared = self.fail(server, socket, Some(attempt)) > 0;
+        if was_shared && self.try_send(attempt, addr, message, fresh)?.is_ok() {
+            return Ok(());
+        }
+        self.pool.borrow_mut().end(attempt);
+        Err(fault(&error))
     }
 
-    /// Closes the flight's socket.
+    /// Sends once. The inner result is that of the send call.
+    fn try_send(
+        &self,
+        attempt: AttemptId,
+        addr: SocketAddr,
+        message: &mut [u8],
+        fresh: bool,
+    ) -> Result<Result<(), (SocketId, io::Error)>, Fault> {
+        let mut pool = self.pool.borrow_mut();
+        let open = |id: SocketId| {
+            let socket = dial::udp_connected(addr)?;
+            self.watch.add(&socket, id.0)?;
+            Ok(socket)
+        };
+        let mut random = self.random.borrow_mut();
+        let placed = pool.place(attempt, &addr, &DIRECT, fresh, &mut *random, open);
+        let Place { socket, id } = placed.map_err(|why| self.unplaced(&why))?;
+        wire::set_id(message, id);
+        // A placed query has a socket.
+        let Some(io) = pool.get(socket) else {
+            return Err(Fault::Local);
+        };
+        Ok(deliver(io, message).map_err(|error| (socket, error)))
+    }
+
+    fn unplaced(&self, why: &Unplaced<io::Error>) -> Fault {
+        let fault = match why {
+            Unplaced::Full => Fault::Local,
+            Unplaced::Open(error) => fault(error),
+        };
+        if fault == Fault::Local {
+            self.exhausted.set(self.exhausted.get() + 1);
+        }
+        fault
+    }
+
+    /// The attempt waits for nothing more.
     pub fn end(&self, attempt: AttemptId) {
-        // The task may be the caller: it ends after this poll.
-        let _ended = self.open.borrow_mut().remove(&attempt);
+        self.pool.borrow_mut().end(attempt);
+    }
+
+    /// Once a second, while there are sockets.
+    pub fn sweep(&self) {
+        self.pool.borrow_mut().sweep();
     }
 
     /// Sockets open now.
     pub fn len(&self) -> usize {
-        self.open.borrow().len()
+        self.pool.borrow().len()
+    }
+
+    /// Whether none is open.
+    pub fn is_empty(&self) -> bool {
+        self.pool.borrow().is_empty()
+    }
+
+    /// Queries that found no socket, and answers that came when nobody waited any more.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.exhausted.get(), self.late.get())
+    }
+
+    /// Closes a socket that reported an error: it does not say whose, so all that wait there
+    /// fail but `except`. Their number.
+    fn fail(&self, server: &Server, socket: SocketId, except: Option<AttemptId>) -> usize {
+        let failed = self.pool.borrow_mut().fail(socket);
+        let now = Instant::now();
+        let mut forwarder = server.forwarder.borrow_mut();
+        let others = failed.iter().filter(|attempt| Some(**attempt) != except);
+        others
+            .map(|attempt| forwarder.udp_failed(now, *attempt, Fault::Remote))
+            .count()
+    }
+
+    /// Takes one datagram, or an error, from a socket.
+    fn take(&self, server: &Server, now: Instant, socket: SocketId) {
+        let mut buffer = self.buffer.borrow_mut();
+        let received = match self.pool.borrow().get(socket) {
+            Some(io) => io.recv(&mut buffer),
+            // Closed since it was seen.
+            None => return,
+        };
+        match received {
+            Ok(length) => self.hear(server, now, socket, &mut buffer[..length]),
+            Err(error) if is_passing(&error) => {}
+            Err(_) => drop(self.fail(server, socket, None)),
+        }
+    }
+
+    fn hear(&self, server: &Server, now: Instant, socket: SocketId, message: &mut [u8]) {
+        let mut pool = self.pool.borrow_mut();
+        let id = wire::id(message);
+        let heard = id.map_or(Heard::Foreign, |id| pool.hear(Place { socket, id }));
+        let mut forwarder = server.forwarder.borrow_mut();
+        match heard {
+            Heard::Waiting(attempt) => {
+                wire::set_id(message, 0);
+                forwarder.udp_answer(now, attempt, message);
+            }
+            Heard::Late => self.late.set(self.late.get() + 1),
+            Heard::Foreign => {
+                let waiting = pool.waiting(socket);
+                waiting
+                    .iter()
+                    .for_each(|attempt| forwarder.udp_foreign(now, *attempt));
+            }
+        }
     }
 }
 
-fn deliver(socket: &Async<UdpSocket>, message: &[u8]) -> io::Result<()> {
-    match socket.get_ref().send(message) {
+impl Server {
+    /// Listens to all upstreams, for ever.
+    pub(super) async fn hear_upstreams(self: Rc<Self>) {
+        loop {
+            match self.exchanges.watch.ready().await {
+                Ok(ready) => {
+                    let now = Instant::now();
+                    ready.for_each(|socket| self.exchanges.take(&self, now, SocketId(socket)));
+                    self.carry_out();
+                }
+                Err(error) => {
+                    log::warn!(event = "dns.receive", reason:% = error; "");
+                    Timer::after(PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+fn deliver(socket: &UdpSocket, message: &[u8]) -> io::Result<()> {
+    match socket.send(message) {
         Ok(_) => Ok(()),
         // As good as lost on the way; it will be sent again.
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+        Err(error) if is_passing(&error) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-async fn receive(server: Weak<Server>, attempt: AttemptId, id: u16, socket: Rc<Async<UdpSocket>>) {
-    loop {
-        let readable = socket.readable().await;
-        let Some(server) = server.upgrade() else {
-            return;
-        };
-        let now = Instant::now();
-        let mut buffer = server.exchanges.buffer.borrow_mut();
-        match readable.and_then(|()| socket.get_ref().recv(&mut buffer)) {
-            Ok(length) => {
-                let message = &mut buffer[..length];
-                let mut forwarder = server.forwarder.borrow_mut();
-                if wire::id(message) == Some(id) {
-                    wire::set_id(message, 0);
-                    forwarder.udp_answer(now, attempt, message);
-                } else {
-                    forwarder.udp_foreign(now, attempt);
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-            Err(_) => {
-                let mut forwarder = server.forwarder.borrow_mut();
-                forwarder.udp_failed(now, attempt, Fault::Remote);
-            }
-        }
-        drop(buffer);
-        server.carry_out();
+/// Whether an error says nothing about socket or server.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    ) || error.raw_os_error() == Some(libc::ENOBUFS)
+}
+
+/// Who is to blame for an error.
+fn fault(error: &io::Error) -> Fault {
+    match error.raw_os_error() {
+        // EAGAIN and EADDRNOTAVAIL of connect: no port is free.
+        Some(
+            libc::EMFILE
+            | libc::ENFILE
+            | libc::ENOMEM
+            | libc::EAGAIN
+            | libc::EADDRNOTAVAIL
+            | libc::ENOSPC,
+        ) => Fault::Local,
+        _ => Fault::Remote,
     }
 }

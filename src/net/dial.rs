@@ -55,11 +55,11 @@ pub fn udp(peer: SocketAddr) -> io::Result<Async<UdpSocket>> {
 }
 
 /// A UDP socket connected to `peer`: it hears nobody else, and ICMP errors come back as
-/// errors of send and receive. Every call has a new random source port.
-pub fn udp_connected(peer: SocketAddr) -> io::Result<Async<UdpSocket>> {
+/// errors of send and receive. It does not block. Every call has a new random source port.
+pub fn udp_connected(peer: SocketAddr) -> io::Result<UdpSocket> {
     let socket = open(peer, Type::DGRAM, Protocol::UDP)?;
     socket.connect(&peer.into())?;
-    Async::new_nonblocking(socket.into())
+    Ok(socket.into())
 }
 
 fn open(addr: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {

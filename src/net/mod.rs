@@ -3,7 +3,7 @@
 //! [`listen`] makes the sockets that intercepted packets are assigned to, [`batch`] reads
 //! datagrams from them many per system call, [`reply`] answers in the name of any address,
 //! [`dial`] opens connections that are never intercepted again, [`splice`] moves bytes from
-//! one to another, [`stream`] breaks them.
+//! one to another, [`stream`] breaks them, [`watch`] waits for many sockets at once.
 
 pub mod batch;
 mod control;
@@ -14,6 +14,7 @@ pub mod reply;
 mod sockaddr;
 pub mod splice;
 pub mod stream;
+pub mod watch;
 
 /// SO_MARK of every socket of the daemon: what it sends is not intercepted again, and the
 /// BPF program takes a listener for ours only when it carries this mark.

@@ -67,7 +67,7 @@ fn answers_are_the_clients_own_and_cached_ones_cost_no_packet() {
     );
     assert_eq!(
         (stats.flights, stats.waiting, stats.upstream_sockets),
-        (0, 0, 0)
+        (0, 0, 1)
     );
 }
 
@@ -170,11 +170,10 @@ fn when_nothing_helps_it_is_servfail() {
         assert_eq!(answer, format!("id=7 servfail {name} A"));
         assert!(took >= ms(least) && took < ms(most), "{name} took {took:?}");
     }
-    let stats = server.wait_for("all over", |stats| stats.upstream_connections == 0);
-    assert_eq!(
-        (stats.servfail, stats.flights, stats.upstream_sockets),
-        (3, 0, 0)
-    );
+    let stats = server.wait_for("all over", |stats| {
+        stats.upstream_connections == 0 && stats.upstream_sockets == 0
+    });
+    assert_eq!((stats.servfail, stats.flights), (3, 0));
 
     let (server, _upstream) = pair("tcp", Speaks::OnlyUdp, &[]);
     // Nobody accepts; the listener is closed with its owner.
@@ -318,7 +317,7 @@ fn too_many_queries_are_refused_at_once_and_all_others_answered() {
     let stats = server.stats();
     assert_eq!(
         (stats.waiting, stats.overflowed, stats.upstream_sockets),
-        (64, 136, 64)
+        (64, 136, 4)
     );
     // The cache knows no bound of this kind.
     assert_eq!(
@@ -334,11 +333,8 @@ fn too_many_queries_are_refused_at_once_and_all_others_answered() {
         client.ask("after.example"),
         "id=7 noerror after.example A A:300:192.0.2.1"
     );
-    let stats = server.stats();
-    assert_eq!(
-        (stats.waiting, stats.flights, stats.upstream_sockets),
-        (0, 0, 0)
-    );
+    let stats = server.wait_for("closed", |stats| stats.upstream_sockets <= 1);
+    assert_eq!((stats.waiting, stats.flights), (0, 0));
 }
 
 #[test]

@@ -113,7 +113,11 @@ mod tests {
     fn pins_are_read() {
         // The empty string's SHA-256, as `openssl dgst -sha256 -binary | base64` writes it.
         let empty = read("sha256/47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=").unwrap();
-        assert_eq!((empty[0], empty[1], empty[31]), (0xe3, 0xb0, 0x55));
+        let hex: String = empty.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(
+            hex,
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+        );
         assert_eq!(
             read("sha256/47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU"),
             Ok(empty)

@@ -40,6 +40,7 @@ impl Server {
         let unknown = (Ipv4Addr::UNSPECIFIED, 0).into();
         let (control, bound) = self.ask(Command::UdpAssociate, unknown).await?;
         let socket = dial::udp_connected(self.reachable(bound))?;
+        let socket = Async::new_nonblocking(socket)?;
         Ok(Association { control, socket })
     }
 
