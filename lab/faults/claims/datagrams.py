@@ -1,5 +1,7 @@
 """One upstream, faults of UDP: what the client sees and when, without and with TCP behind it."""
 
+import collections
+
 from lab.faults import asker, expect, message, plan
 from lab.tour import claim
 
@@ -187,14 +189,16 @@ def unreachable(world, row):
 LONELY = plan.upstream("lonely-u", "udp", udp="good")
 
 
-@claim("UDP: every query from another port with another ID", together=True)
+@claim("UDP: random IDs, and ports that do not last", together=True)
 def unguessable(world, row):
-    count = 50
-    row.did = f"udp://, {count} queries one after the other"
-    for name in expect.names(LONELY, count):
-        row.want(asker.good([asker.ask(name)]), "an answer")
+    count, life = 600, 128
+    row.did = f"udp://, {count} queries in 1 s"
+    expect.all_answered(row, asker.Volley(expect.names(LONELY, count), 1).over_udp())
     seen = world.faulty.see(LONELY)["seen"]
-    ports, numbers = ({each[key] for each in seen} for key in ("port", "number"))
-    row.saw = f"{len(seen)} queries from {len(ports)} ports with {len(numbers)} IDs"
-    row.want(len(seen) == count, f"{count} queries")
-    row.want(len(ports) >= count * 0.9 and len(numbers) >= count * 0.9, "almost as many of both")
+    ports = collections.Counter(each["port"] for each in seen)
+    numbers = [each["number"] for each in seen]
+    near = sum(abs(a - b) < 256 for a, b in zip(numbers, numbers[1:]))
+    row.saw += (f"; {len(ports)} ports, {max(ports.values())} queries from one at most; "
+                f"{len(set(numbers))} IDs, {near} near the one before")
+    row.want(max(ports.values()) <= life, f"{life} queries from one port at most")
+    row.want(len(set(numbers)) >= count * 0.9 and near <= count * 0.05, "random IDs")
