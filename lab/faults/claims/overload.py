@@ -2,6 +2,7 @@
 has seen nothing before, so that its memory is that of a router after the start."""
 
 import contextlib
+import socket
 import struct
 import time
 
@@ -186,6 +187,42 @@ def closed_after(connection, seconds):
             pass
         return time.monotonic() - began
     return None
+
+
+@claim("TCP client that sends a byte a second: closed after 5 s", together=True)
+def trickles(_world, row):
+    row.did = "a query, a byte a second"
+    query = message.query(plan.fresh(FINE))
+    began = time.monotonic()
+    with asker.tcp() as slow:
+        for byte in struct.pack("!H", len(query)) + query:
+            slow.send(bytes([byte]))
+            if closed_after(slow, 1) is not None:
+                break
+            row.want(time.monotonic() - began <= 9, "it to be closed")
+    row.saw = f"closed after {time.monotonic() - began:.1f} s"
+    row.want(time.monotonic() - began >= 4, "it to have some time")
+
+
+@claim("TCP client that reads no answers: closed after 5 s", together=True)
+def reads_nothing(world, row):
+    row.did = "queries for a cached name, as many as it takes"
+    name = plan.fresh(FINE)
+    asker.ask(name)
+    query = message.query(name)
+    before, began = world.memory(), time.monotonic()
+    with asker.tcp() as greedy:
+        greedy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        greedy.settimeout(12)
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            while time.monotonic() - began < 12:
+                greedy.sendall((struct.pack("!H", len(query)) + query) * 100)
+                sent += 100
+    seconds, grown = time.monotonic() - began, world.memory() - before
+    row.saw = f"{sent} sent, closed after {seconds:.1f} s, {grown:+} kB"
+    row.want(seconds <= 8, "it to be closed")
+    row.want(grown <= 512, "512 kB more at most")
 
 
 @claim("TCP clients that say nothing, or half a query: closed after 10 s and 5 s", together=True)
