@@ -228,9 +228,8 @@ impl Server {
                     .exchanges
                     .send(self, attempt, addr, &mut message, fresh);
                 if let Err(fault) = sent {
-                    self.forwarder
-                        .borrow_mut()
-                        .udp_failed(Instant::now(), attempt, fault);
+                    let mut forwarder = self.forwarder.borrow_mut();
+                    forwarder.udp_failed(Instant::now(), attempt, fault);
                 }
             }
             Effect::EndUdp { attempt, .. } => self.exchanges.end(attempt),
@@ -239,7 +238,11 @@ impl Server {
                 server,
                 addr,
                 message,
-            } => self.streams.send(self, attempt, server, addr, message),
+                fresh,
+            } => {
+                let target = (server, addr);
+                self.streams.send(self, attempt, target, message, fresh);
+            }
             Effect::EndStream { attempt, timed_out } => {
                 self.streams.end(self, attempt, timed_out);
             }

@@ -17,5 +17,6 @@ mod server;
 mod sockets;
 mod tls;
 mod tls_server;
+mod udp;
 mod upstream;
 mod wire;

@@ -22,9 +22,8 @@ impl<C: Clone + PartialEq> Forwarder<C> {
                     self.keep_fallback(id.flight, server, answer);
                     self.end_udp(now, id, false);
                 } else {
-                    let took = (sent == 1).then(|| self.since(now, id));
                     self.upstreams.known(server).stats.answered_udp += 1;
-                    self.take(now, id, answer, took);
+                    self.take(now, id, answer, sent == 1);
                 }
             }
             Err(Unfit::Foreign) => self.udp_foreign(now, id),
@@ -65,6 +64,11 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         }
         if over {
             self.end_udp(now, id, false);
+        } else if let Some(flight) = self.flights.get(id.flight)
+            && !flight.candidates.is_empty()
+        {
+            // The next is asked while this one has a second try.
+            self.ask_next(now, id.flight);
         }
     }
 
@@ -84,10 +88,9 @@ impl<C: Clone + PartialEq> Forwarder<C> {
                     self.tell(server, turn);
                 }
                 self.upstreams.known(server).stats.answered_stream += 1;
-                let took = Some(self.since(now, id)).filter(|_| sent == 0);
-                self.take(now, id, answer, took);
+                self.take(now, id, answer, sent == 0);
             }
-            Err(Unfit::NoEdns) if self.drop_edns(id) => self.send_stream(id),
+            Err(Unfit::NoEdns) if self.drop_edns(id) => self.send_stream(id, false),
             Ok(_) | Err(_) => self.stream_failed(now, id, Fault::Remote),
         }
     }
@@ -108,6 +111,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
 
     /// Does what is due.
     pub fn tick(&mut self, now: Instant) {
+        self.pulse(now);
         while let Some((deadline, id)) = self.flights.next_deadline()
             && deadline <= now
         {
@@ -144,6 +148,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
                 self.begin_stream(now, id);
             }
             Due::BeginUdp => self.begin_udp(now, id),
+            Due::SendStreamAgain => self.send_stream_again(id),
             Due::EndUdp => {
                 self.timed_out(id);
                 self.blame_silently(id);
@@ -182,7 +187,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         if attempt.course.begin_stream(now) {
             let server = attempt.server;
             self.upstreams.known(server).stats.fallbacks += 1;
-            self.send_stream(id);
+            self.send_stream(id, false);
         }
     }
 
@@ -217,16 +222,16 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             self.flights.reschedule(id.flight);
             return;
         }
-        let (server, blamed) = (attempt.server, attempt.blamed);
+        let (server, blamed, addr) = (attempt.server, attempt.blamed, attempt.addr);
         if blamed {
             let turn = self.upstreams.known(server).health.failed(now);
             if let Some(turn) = turn {
                 self.tell(server, turn);
             }
-            if let Server::Upstream(upstream) = server
+            if let (Server::Upstream(upstream), Some(addr)) = (server, addr)
                 && let Some(upstream) = self.upstreams.get_mut(upstream)
             {
-                upstream.addresses.rotate();
+                upstream.addresses.failed(addr);
             }
         }
         self.ask_next(now, id.flight);
@@ -234,19 +239,24 @@ impl<C: Clone + PartialEq> Forwarder<C> {
 
     /// An answer that fits the question. One that is an error is kept while somebody else may
     /// know better.
-    fn take(
-        &mut self,
-        now: Instant,
-        id: AttemptId,
-        answer: Answer,
-        took: Option<std::time::Duration>,
-    ) {
+    fn take(&mut self, now: Instant, id: AttemptId, answer: Answer, exact: bool) {
         let Some(attempt) = self.attempt(id) else {
             return;
         };
-        let server = attempt.server;
-        if let Some(turn) = self.upstreams.known(server).health.answered(took) {
+        let (server, addr) = (attempt.server, attempt.addr);
+        let took = now.saturating_duration_since(attempt.course.began());
+        let health = &mut self.upstreams.known(server).health;
+        let is_news = health.is_silent(now);
+        if let Some(turn) = health.answered(took, exact) {
             self.tell(server, turn);
+        }
+        if let (Server::Upstream(upstream), Some(addr)) = (server, addr)
+            && let Some(upstream) = self.upstreams.get_mut(upstream)
+        {
+            upstream.addresses.answered(addr);
+        }
+        if is_news {
+            self.remind(now, id, server);
         }
         let Some(flight) = self.flights.get(id.flight) else {
             return;
@@ -268,11 +278,13 @@ impl<C: Clone + PartialEq> Forwarder<C> {
     /// Others that were asked earlier and are silent for longer than is usual for them have
     /// failed, even though nobody waits for them any more.
     fn note_overtaken(&mut self, now: Instant, id: AttemptId) {
+        let server = self.attempt(id).map(|attempt| attempt.server);
         let Some(flight) = self.flights.get(id.flight) else {
             return;
         };
         let open = flight.attempts.iter().filter(|attempt| {
-            attempt.id < id && !attempt.course.is_lost() && !attempt.course.waits_for_address()
+            let earlier = attempt.id < id && Some(attempt.server) != server;
+            earlier && !attempt.course.is_lost() && !attempt.course.waits_for_address()
         });
         let open: Vec<_> = open.map(|a| (a.server, a.course.began())).collect();
         for (server, began) in open {
@@ -339,13 +351,6 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         }
         let walked = wire::walk(message, &flight.key.question);
         Some((walked, attempt.server, attempt.course.datagrams()))
-    }
-
-    fn since(&mut self, now: Instant, id: AttemptId) -> std::time::Duration {
-        let began = self.attempt(id).map(|attempt| attempt.course.began());
-        began.map_or(std::time::Duration::ZERO, |began| {
-            now.saturating_duration_since(began)
-        })
     }
 
     fn passes_truncated(&mut self, id: AttemptId) -> bool {

@@ -70,29 +70,34 @@ impl Streams {
         self.pool.borrow().is_empty()
     }
 
-    /// Sends an attempt's query, whose ID is overwritten on the way. What comes of it is told
-    /// to the forwarder.
+    /// Sends an attempt's query, whose ID is overwritten on the way. A `fresh` one is a
+    /// repetition that goes by another connection than before. What comes of it is told to
+    /// the forwarder.
     pub fn send(
         &self,
         server: &Rc<Server>,
         attempt: AttemptId,
-        upstream: upstream::Server,
-        addr: SocketAddr,
+        target: Target,
         message: Vec<u8>,
+        fresh: bool,
     ) {
         let now = Instant::now();
         let idle = self
             .reaches
             .borrow()
-            .get(upstream)
+            .get(target.0)
             .map(|reach| reach.idle());
         let Some(idle) = idle else {
             let mut forwarder = server.forwarder.borrow_mut();
             return forwarder.stream_failed(now, attempt, Fault::Local);
         };
-        let target = (upstream, addr);
         let mut pool = self.pool.borrow_mut();
-        pool.send(now, attempt, target, message, idle);
+        if fresh && pool.has(attempt) {
+            pool.send_again(now, attempt);
+        } else {
+            pool.end(now, attempt, false);
+            pool.send(now, attempt, target, message, idle);
+        }
         drop(pool);
         self.settle(server);
     }

@@ -37,6 +37,9 @@ pub(super) struct Link<A, T> {
     pub active: Instant,
     /// Takes no new queries.
     pub retired: bool,
+    /// A query had to be sent again elsewhere, and nothing has been answered since: it is used
+    /// when there is no other.
+    pub suspect: bool,
     /// Most queries that may wait on it.
     pub limit: usize,
     /// How long it is kept without a query.
@@ -71,6 +74,7 @@ impl<A, T> Link<A, T> {
             last_answer: None,
             active: now,
             retired: false,
+            suspect: false,
             limit: usize::MAX,
             idle,
         }
@@ -91,6 +95,12 @@ impl<A, T> Link<A, T> {
     /// Up, and will take queries, now or when others are answered.
     pub fn is_usable(&self) -> bool {
         self.is_up() && !self.retired && self.carried < MAX_QUERIES
+    }
+
+    /// The server said something of use.
+    pub fn heard(&mut self, now: Instant) {
+        (self.active, self.last_answer) = (now, Some(now));
+        self.suspect = false;
     }
 
     /// Up, and nothing waits for an answer.

@@ -71,11 +71,23 @@ struct Query<T> {
     message: Vec<u8>,
     /// Order of arrival.
     number: u64,
-    place: Option<(LinkId, u16)>,
+    /// None while it waits for a connection.
+    place: Option<Place>,
+    /// Where it was sent before, when it was sent again: an answer is welcome from there, too.
+    earlier: Option<Place>,
     unanswered: u8,
     resends: u8,
     /// How long connections of this target are kept.
     idle: Duration,
+}
+
+/// A connection and an ID on it.
+type Place = (LinkId, u16);
+
+impl<T> Query<T> {
+    fn places(&self) -> impl Iterator<Item = Place> + use<T> {
+        self.place.into_iter().chain(self.earlier)
+    }
 }
 
 impl<A: Copy + Eq + Hash, T: Clone + Eq + Hash> Pool<A, T> {
@@ -117,6 +129,7 @@ impl<A: Copy + Eq + Hash, T: Clone + Eq + Hash> Pool<A, T> {
             message,
             number,
             place: None,
+            earlier: None,
             unanswered: 0,
             resends: 0,
             idle,
@@ -128,27 +141,53 @@ impl<A: Copy + Eq + Hash, T: Clone + Eq + Hash> Pool<A, T> {
         self.settle(now, &target);
     }
 
+    /// A query has waited for long: unless its connection has answered others since, it is sent
+    /// by another one as well, and the first is used no more while it stays silent.
+    pub fn send_again(&mut self, now: Instant, attempt: A) {
+        let Some(query) = self.queries.get_mut(&attempt) else {
+            return;
+        };
+        let Some((id, number)) = query.place else {
+            return;
+        };
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        let since = link.pending.get(&number).map(|pending| pending.since);
+        if link.last_answer >= since {
+            return;
+        }
+        link.suspect = true;
+        let (target, order) = (query.target.clone(), query.number);
+        query.place = None;
+        let first = query.earlier.replace((id, number));
+        self.release(first);
+        self.site(&target).waiting.insert(order, attempt);
+        self.settle(now, &target);
+    }
+
+    /// Whether a query is on its way.
+    pub fn has(&self, attempt: A) -> bool {
+        self.queries.contains_key(&attempt)
+    }
+
     /// Nobody waits for this answer any more; `timed_out` when that is because none came.
     /// What answered nothing since the query was sent takes no further ones.
     pub fn end(&mut self, now: Instant, attempt: A, timed_out: bool) {
         let Some(query) = self.queries.remove(&attempt) else {
             return;
         };
-        let Some((id, number)) = query.place else {
-            self.site(&query.target).waiting.remove(&query.number);
-            self.forget(&query.target);
-            return;
-        };
-        let Some(link) = self.links.get_mut(&id) else {
-            return;
-        };
-        let since = link.pending.remove(&number).map(|pending| pending.since);
-        self.effects.push_back(Effect::Cancel(id, number));
-        if timed_out && link.last_answer < since {
-            link.retired = true;
+        self.site(&query.target).waiting.remove(&query.number);
+        for (id, number) in query.places() {
+            let since = self.release(Some((id, number)));
+            let Some(link) = self.links.get_mut(&id) else {
+                continue;
+            };
+            link.active = now;
+            link.retired |= timed_out && link.last_answer < since;
+            self.settle_link(now, id);
         }
-        link.active = now;
-        self.settle_link(now, id);
+        self.forget(&query.target);
     }
 
     /// A dial got a step further.
@@ -171,7 +210,7 @@ impl<A: Copy + Eq + Hash, T: Clone + Eq + Hash> Pool<A, T> {
         let site = self.site(&target);
         (site.hanging, site.failed) = (false, None);
         self.settle(now, &target);
-        self.drop_dials(&target);
+        self.drop_dials(now, &target);
     }
 
     /// A dial failed. What waits at its target fails, unless another connection or dial is
@@ -180,7 +219,7 @@ impl<A: Copy + Eq + Hash, T: Clone + Eq + Hash> Pool<A, T> {
         let Some(link) = self.remove(id) else { return };
         self.site(&link.target).failed = Some(now);
         if !self.has_hope(&link.target) {
-            self.fail_waiting(&link.target, fault);
+            self.fail_waiting(now, &link.target, fault);
         }
         self.settle(now, &link.target);
     }
@@ -204,10 +243,11 @@ impl<A: Copy + Eq + Hash, T: Clone + Eq + Hash> Pool<A, T> {
         let link = self.links.get_mut(&id)?;
         let attempt = link.pending.remove(&number)?.attempt;
         link.answered += 1;
-        (link.active, link.last_answer) = (now, Some(now));
+        link.heard(now);
         let (target, answered) = (link.target.clone(), link.answered);
         self.site(&target).widen(answered);
         let query = self.queries.remove(&attempt)?;
+        self.leave(now, &query);
         self.settle_link(now, id);
         let first = query.message.first_chunk().copied().unwrap_or_default();
         Some((attempt, first))
@@ -221,8 +261,8 @@ impl<A: Copy + Eq + Hash, T: Clone + Eq + Hash> Pool<A, T> {
         let Some(pending) = link.pending.remove(&number) else {
             return;
         };
-        (link.active, link.last_answer) = (now, Some(now));
-        self.fail(pending.attempt, Fault::Remote);
+        link.heard(now);
+        self.fail(now, pending.attempt, Fault::Remote);
         self.settle_link(now, id);
     }
 
@@ -235,7 +275,7 @@ impl<A: Copy + Eq + Hash, T: Clone + Eq + Hash> Pool<A, T> {
             return;
         };
         link.limit = link.limit.min(link.pending.len().max(1));
-        self.wait_again(pending.attempt, true);
+        self.wait_again(now, pending.attempt, (id, number), true);
         self.settle_link(now, id);
     }
 
@@ -262,10 +302,10 @@ impl<A: Copy + Eq + Hash, T: Clone + Eq + Hash> Pool<A, T> {
     /// had answered nothing, freely otherwise, as then there is progress.
     pub fn closed(&mut self, now: Instant, id: LinkId) {
         let Some(link) = self.remove(id) else { return };
-        if !link.pending.is_empty() {
+        if !link.pending.is_empty() && !link.suspect {
             self.site(&link.target).narrow(link.answered);
         }
-        self.all_wait_again(link.pending, link.answered > 0);
+        self.all_wait_again(now, id, link.pending, link.answered > 0);
         self.settle(now, &link.target);
     }
 
@@ -296,7 +336,7 @@ impl<A: Copy + Eq + Hash, T: Clone + Eq + Hash> Pool<A, T> {
             .filter(|(_, link)| link.is_idle() && quiet(link))
             .map(|(id, _)| *id)
             .collect();
-        old.into_iter().for_each(|id| self.close(id));
+        old.into_iter().for_each(|id| self.close(now, id));
     }
 
     /// Connections to such targets take no new queries, and dials are not used.
@@ -311,7 +351,7 @@ impl<A: Copy + Eq + Hash, T: Clone + Eq + Hash> Pool<A, T> {
                 true => self.retire(now, id),
                 false => {
                     let target = self.links.get(&id).map(|link| link.target.clone());
-                    self.close(id);
+                    self.close(now, id);
                     target.iter().for_each(|target| self.settle(now, target));
                 }
             }
@@ -336,39 +376,84 @@ impl<A: Copy + Eq + Hash, T: Clone + Eq + Hash> Pool<A, T> {
         }
     }
 
-    fn fail(&mut self, attempt: A, fault: Fault) {
+    fn fail(&mut self, now: Instant, attempt: A, fault: Fault) {
         if let Some(query) = self.queries.remove(&attempt) {
-            self.site(&query.target).waiting.remove(&query.number);
             self.effects.push_back(Effect::Failed(attempt, fault));
+            self.leave(now, &query);
         }
     }
 
-    fn fail_waiting(&mut self, target: &T, fault: Fault) {
+    /// What waits at a target fails, unless it waits elsewhere for an answer, too.
+    fn fail_waiting(&mut self, now: Instant, target: &T, fault: Fault) {
         let waiting = std::mem::take(&mut self.site(target).waiting);
-        waiting
-            .into_values()
-            .for_each(|attempt| self.fail(attempt, fault));
+        for attempt in waiting.into_values() {
+            if !self.fall_back(attempt) {
+                self.fail(now, attempt, fault);
+            }
+        }
+    }
+
+    /// A query that was to be sent again stays where it was first; false when it was nowhere.
+    fn fall_back(&mut self, attempt: A) -> bool {
+        let Some(query) = self.queries.get_mut(&attempt) else {
+            return false;
+        };
+        query.place = query.earlier.take();
+        query.place.is_some()
+    }
+
+    /// A query that is off the books leaves the queue and the connections it was on.
+    fn leave(&mut self, now: Instant, query: &Query<T>) {
+        self.site(&query.target).waiting.remove(&query.number);
+        for (id, number) in query.places() {
+            if self.release(Some((id, number))).is_some() {
+                self.settle_link(now, id);
+            }
+        }
+    }
+
+    /// Takes a query off a connection; since when it was there.
+    fn release(&mut self, place: Option<Place>) -> Option<Instant> {
+        let (id, number) = place?;
+        let pending = self.links.get_mut(&id)?.pending.remove(&number)?;
+        self.effects.push_back(Effect::Cancel(id, number));
+        Some(pending.since)
     }
 
     /// Queries lost their connection, which had answered others when there is `progress`.
-    fn all_wait_again(&mut self, pending: HashMap<u16, Pending<A>>, progress: bool) {
-        let attempts = pending.into_values().map(|pending| pending.attempt);
-        let mut attempts: Vec<A> = attempts.collect();
-        attempts.sort_by_key(|attempt| self.queries.get(attempt).map(|query| query.number));
-        for attempt in attempts {
-            self.wait_again(attempt, progress);
+    fn all_wait_again(
+        &mut self,
+        now: Instant,
+        id: LinkId,
+        pending: HashMap<u16, Pending<A>>,
+        progress: bool,
+    ) {
+        let all = pending.into_iter();
+        let mut all: Vec<_> = all
+            .map(|(number, pending)| (number, pending.attempt))
+            .collect();
+        all.sort_by_key(|(_, attempt)| self.queries.get(attempt).map(|query| query.number));
+        for (number, attempt) in all {
+            self.wait_again(now, attempt, (id, number), progress);
         }
     }
 
-    fn wait_again(&mut self, attempt: A, progress: bool) {
+    /// A query lost one of its places.
+    fn wait_again(&mut self, now: Instant, attempt: A, place: Place, progress: bool) {
         let Some(query) = self.queries.get_mut(&attempt) else {
             return;
         };
+        if query.earlier == Some(place) {
+            query.earlier = None;
+            return;
+        }
         query.place = None;
         query.resends += 1;
         query.unanswered += u8::from(!progress);
         if query.unanswered > MAX_UNANSWERED || query.resends > MAX_RESENDS {
-            self.fail(attempt, Fault::Remote);
+            if !self.fall_back(attempt) {
+                self.fail(now, attempt, Fault::Remote);
+            }
             return;
         }
         let (target, number) = (query.target.clone(), query.number);
@@ -382,7 +467,7 @@ impl<A: Copy + Eq + Hash, T: Clone + Eq + Hash> Pool<A, T> {
         };
         let target = link.target.clone();
         if link.is_idle() && !link.is_usable() {
-            self.close(id);
+            self.close(now, id);
         }
         self.settle(now, &target);
     }
@@ -395,10 +480,10 @@ impl<A: Copy + Eq + Hash, T: Clone + Eq + Hash> Pool<A, T> {
     }
 
     /// Closes a connection or dial of our own accord; what waits on it waits for another.
-    fn close(&mut self, id: LinkId) {
+    fn close(&mut self, now: Instant, id: LinkId) {
         let Some(link) = self.remove(id) else { return };
         self.effects.push_back(Effect::Close(id));
-        self.all_wait_again(link.pending, link.answered > 0);
+        self.all_wait_again(now, id, link.pending, link.answered > 0);
         self.forget(&link.target);
     }
 

@@ -14,15 +14,24 @@ const PATIENT: usize = 2;
 impl<A: Copy + Eq + Hash, T: Clone + Eq + Hash> Pool<A, T> {
     /// Puts waiting queries on connections, and opens another connection if it is needed.
     pub(super) fn settle(&mut self, now: Instant, target: &T) {
-        while let Some(attempt) = self.first_waiting(target) {
-            let Some(id) = self.choose(target) else { break };
-            self.site(target).waiting.pop_first();
-            self.place(now, attempt, id);
+        let mut next = 0;
+        while let Some((number, attempt)) = self.waiting_from(target, next) {
+            next = number + 1;
+            let sent_before = self
+                .queries
+                .get(&attempt)
+                .is_some_and(|q| q.earlier.is_some());
+            if let Some(id) = self.choose(target, sent_before) {
+                self.site(target).waiting.remove(&number);
+                self.place(now, attempt, id);
+            } else if !sent_before {
+                break;
+            }
         }
         while self.needs_dial(now, target) {
             if !self.make_room(now, target) {
                 if !self.has_hope(target) {
-                    self.fail_waiting(target, Fault::Local);
+                    self.fail_waiting(now, target, Fault::Local);
                 }
                 break;
             }
@@ -32,9 +41,10 @@ impl<A: Copy + Eq + Hash, T: Clone + Eq + Hash> Pool<A, T> {
         self.forget(target);
     }
 
-    fn first_waiting(&self, target: &T) -> Option<A> {
-        let waiting = &self.sites.get(target)?.waiting;
-        waiting.first_key_value().map(|(_, attempt)| *attempt)
+    /// The first query that waits at a target, of those with this number or a higher one.
+    fn waiting_from(&self, target: &T, number: u64) -> Option<(u64, A)> {
+        let mut waiting = self.sites.get(target)?.waiting.range(number..);
+        waiting.next().map(|(number, attempt)| (*number, *attempt))
     }
 
     /// The connections and dials of a target, oldest first.
@@ -44,16 +54,20 @@ impl<A: Copy + Eq + Hash, T: Clone + Eq + Hash> Pool<A, T> {
     }
 
     /// Whom a query goes to: the oldest connection that is not busy, so that further ones fall
-    /// idle after a burst; else the least busy one.
-    fn choose(&self, target: &T) -> Option<LinkId> {
+    /// idle after a burst; else the least busy one. A suspect one only when there is no other,
+    /// and never for a query that was `sent_before`.
+    fn choose(&self, target: &T, sent_before: bool) -> Option<LinkId> {
         let window = self.sites.get(target)?.window;
-        let able = || {
-            let links = self.links_of(target);
-            links.filter(|(_, link)| link.has_room(window))
+        let best = |suspect: bool| {
+            let able = || {
+                let links = self.links_of(target);
+                links.filter(move |(_, link)| link.has_room(window) && link.suspect == suspect)
+            };
+            let free = able().find(|(_, link)| link.pending.len() < BUSY);
+            free.or_else(|| able().min_by_key(|(_, link)| link.pending.len()))
         };
-        let free = able().find(|(_, link)| link.pending.len() < BUSY);
-        let best = free.or_else(|| able().min_by_key(|(_, link)| link.pending.len()));
-        best.map(|(id, _)| id)
+        let chosen = best(false).or_else(|| best(true).filter(|_| !sent_before));
+        chosen.map(|(id, _)| id)
     }
 
     /// Whether what waits at a target may still get a connection.
@@ -98,23 +112,25 @@ impl<A: Copy + Eq + Hash, T: Clone + Eq + Hash> Pool<A, T> {
             let Some(id) = self.weakest(now, target) else {
                 return false;
             };
-            self.close(id);
+            self.close(now, id);
         }
         if self.links.len() >= MAX_LINKS {
             let idle = self.links.iter().filter(|(_, link)| link.is_idle());
             let Some(id) = idle.min_by_key(|(_, link)| link.active).map(|(id, _)| *id) else {
                 return false;
             };
-            self.close(id);
+            self.close(now, id);
         }
         true
     }
 
     /// The connection of a target that is least missed, if any is of little use: a retired one,
-    /// then a dial that hangs.
+    /// a suspect one, then a dial that hangs.
     fn weakest(&self, now: Instant, target: &T) -> Option<LinkId> {
         let retired = |link: &Link<A, T>| link.is_up() && !link.is_usable();
-        if let Some((id, _)) = self.links_of(target).find(|(_, link)| retired(link)) {
+        let mut links = self.links_of(target);
+        let found = links.find(|(_, link)| retired(link));
+        if let Some((id, _)) = found.or_else(|| self.links_of(target).find(|(_, l)| l.suspect)) {
             return Some(id);
         }
         let patience = self.sites.get(target)?.patience();
@@ -129,8 +145,8 @@ impl<A: Copy + Eq + Hash, T: Clone + Eq + Hash> Pool<A, T> {
     }
 
     fn dial(&mut self, now: Instant, target: &T) {
-        let first = self.first_waiting(target);
-        let query = first.and_then(|attempt| self.queries.get(&attempt));
+        let first = self.waiting_from(target, 0);
+        let query = first.and_then(|(_, attempt)| self.queries.get(&attempt));
         let known = self.links_of(target).next().map(|(_, link)| link.idle);
         let Some(idle) = query.map(|query| query.idle).or(known) else {
             return;
@@ -151,18 +167,19 @@ impl<A: Copy + Eq + Hash, T: Clone + Eq + Hash> Pool<A, T> {
     }
 
     /// Dials that nobody needs any more, as another came up and is not busy, are stopped.
-    pub(super) fn drop_dials(&mut self, target: &T) {
+    pub(super) fn drop_dials(&mut self, now: Instant, target: &T) {
         let served = self
             .sites
             .get(target)
             .is_none_or(|site| site.waiting.is_empty());
-        let calm = |link: &Link<A, T>| link.is_usable() && link.pending.len() < BUSY;
+        let calm =
+            |link: &Link<A, T>| link.is_usable() && !link.suspect && link.pending.len() < BUSY;
         if !served || !self.links_of(target).any(|(_, link)| calm(link)) {
             return;
         }
         let dials = self.links_of(target).filter(|(_, link)| !link.is_up());
         let dials: Vec<LinkId> = dials.map(|(id, _)| id).collect();
-        dials.into_iter().for_each(|id| self.close(id));
+        dials.into_iter().for_each(|id| self.close(now, id));
     }
 
     /// Notes when a waiting query may need another dial.
