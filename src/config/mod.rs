@@ -25,7 +25,7 @@ mod values;
 pub use help::{markdown, text as help_text};
 pub use problem::{MAX_PROBLEMS, Problem};
 pub use types::*;
-pub use values::OWN_MARKS;
+pub use values::{OWN_MARKS, qtype_name};
 
 use problem::{Problems, Wrong};
 
