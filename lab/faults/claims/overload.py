@@ -164,12 +164,12 @@ def slow_clients(world, row):
                     with contextlib.suppress(OSError):
                         ways[number % 3](each)
                 others += [stubborn("udp"), stubborn("tcp")]
+                row.want(asker.good(others[-2:]) == others[-2:], f"others after {opened} answered")
         worst = asker.percentile(others, 0.99)
         grown = world.memory() - before
     row.saw = (f"{opened} opened in {time.monotonic() - began:.1f} s; others: "
                f"{len(asker.good(others))} of {len(others)}, p99 {worst:.0f} ms; {grown:+} kB")
     row.want(opened >= 1400, "them to be there")
-    row.want(len(asker.good(others)) == len(others), "all others answered")
     row.want(worst <= expect.AT_ONCE, "them at once")
     row.want(grown <= 1024, "1 MB more at most")
 
