@@ -34,7 +34,7 @@ def flood(world, row, hole, seconds=1.0, count=10_000):
     row.did = f"{count} unique names in {seconds:.0f} s from {len(CROWD)} clients"
     before = settled(world)
     told = asker.Volley(expect.names(hole, count), seconds, CROWD, wait=4.25 + 0.5).over_udp()
-    grown = world.memory() - before
+    grown = world.peak() - before
     refused, failed = (asker.coded(told, code) for code in (message.REFUSED, message.SERVFAIL))
     lost = len(told) - len(refused) - len(failed)
     slowest = max((each.ms for each in refused), default=0)
@@ -98,9 +98,9 @@ def others_meanwhile(world, row):
     told = asker.Volley(mixed, 1.0, CROWD, wait=1).over_udp()
     hits = [each for each in told if each.name == cached]
     others = [each for each in told if each.name in fresh]
-    row.saw = "cache: "
+    row.saw = "cache"
     expect.all_answered(row, hits, p99=expect.AT_ONCE)
-    row.saw += "; good upstream: "
+    row.saw += "; good upstream"
     expect.all_answered(row, others, p99=expect.AT_ONCE)
 
 
@@ -167,7 +167,7 @@ def slow_clients(world, row):
                 others += [stubborn("udp"), stubborn("tcp")]
                 row.want(asker.good(others[-2:]) == others[-2:], f"others after {opened} answered")
         worst = asker.percentile(others, 0.99)
-        grown = world.memory() - before
+        grown = world.peak() - before
     row.saw = (f"{opened} opened in {time.monotonic() - began:.1f} s; others: "
                f"{len(asker.good(others))} of {len(others)}, p99 {worst:.0f} ms; {grown:+} kB")
     row.want(opened >= 1400, "them to be there")
@@ -222,7 +222,7 @@ def reads_nothing(world, row):
                 sent += 100
         port = greedy.getsockname()[1]
         left = net.run(home.ROUTER, "ss", "-Hnt", "dport", "=", f":{port}").split()
-    seconds, grown = time.monotonic() - began, world.memory() - before
+    seconds, grown = time.monotonic() - began, world.peak() - before
     row.saw = f"{sent} sent, closed after {seconds:.1f} s, {grown:+} kB"
     row.want(not left, f"nothing of it to be left, not {' '.join(left[:3])}")
     row.want(seconds < 8, "it to be closed")
