@@ -210,9 +210,8 @@ impl Server {
                     .exchanges
                     .send(self, attempt, addr, &mut message, fresh);
                 if let Err(fault) = sent {
-                    self.forwarder
-                        .borrow_mut()
-                        .udp_failed(Instant::now(), attempt, fault);
+                    let mut forwarder = self.forwarder.borrow_mut();
+                    forwarder.udp_failed(Instant::now(), attempt, fault);
                 }
             }
             Effect::EndUdp { attempt, .. } => self.exchanges.end(attempt),

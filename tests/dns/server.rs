@@ -212,6 +212,8 @@ fn from_json(value: &serde_json::Value) -> DnsStats {
         waiting: place(value, "waiting"),
         unsent: number(value, "unsent"),
         upstream_sockets: place(value, "upstream_sockets"),
+        upstream_exhausted: number(value, "upstream_exhausted"),
+        upstream_late: number(value, "upstream_late"),
         upstream_connections: place(value, "upstream_connections"),
         ..DnsStats::default()
     };

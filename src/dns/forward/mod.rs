@@ -162,7 +162,8 @@ impl<C: Clone + PartialEq> Forwarder<C> {
     /// When [`Self::tick`] is to be called next.
     pub fn next_deadline(&self) -> Option<Instant> {
         let flight = self.flights.next_deadline().map(|(deadline, _)| deadline);
-        flight.into_iter().chain(self.pulse_at).min()
+        let (at, pulse) = (flight?, self.pulse_at);
+        Some(pulse.map_or(at, |pulse| pulse.min(at)))
     }
 
     /// Next thing to do, in order.
