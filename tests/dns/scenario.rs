@@ -37,8 +37,9 @@ use hickory_proto::rr::rdata::opt::EdnsOption;
 
 use crate::messages::{answer, describe, describe_query, edns_query, query};
 
-/// So many replies at once are shown.
-const SHOWN: usize = 20;
+/// Of more effects at once than this, only so many are shown.
+const MANY: usize = 40;
+const SHOWN: usize = 4;
 
 struct Play {
     forwarder: Forwarder<String>,
@@ -200,12 +201,8 @@ impl Play {
     }
 
     fn effects(&mut self) {
-        let mut replies = 0;
+        let mut lines = Vec::new();
         while let Some(effect) = self.forwarder.next_effect() {
-            replies += usize::from(matches!(effect, Effect::Reply { .. }));
-            if replies > SHOWN && matches!(effect, Effect::Reply { .. }) {
-                continue;
-            }
             let line = match effect {
                 Effect::SendUdp {
                     attempt,
@@ -248,10 +245,14 @@ impl Play {
                 Effect::Turned { upstream, turn } => format!("{upstream} {}", turn.as_str()),
                 Effect::Reply { client, message } => format!("reply {client} {}", reply(&message)),
             };
-            self.effect(&line);
+            lines.push(line);
         }
-        if replies > SHOWN {
-            self.effect(&format!("and {} more replies", replies - SHOWN));
+        let shown = if lines.len() > MANY { SHOWN } else { lines.len() };
+        for line in &lines[..shown] {
+            self.effect(line);
+        }
+        if lines.len() > shown {
+            self.effect(&format!("and {} more", lines.len() - shown));
         }
     }
 

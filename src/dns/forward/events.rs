@@ -6,7 +6,7 @@ use super::super::attempt::{AttemptId, Fault};
 use super::super::course::{Due, Leg};
 use super::super::health::Turn;
 use super::super::upstream::Server;
-use super::super::wire::{self, Answer, Unfit, rcode};
+use super::super::wire::{self, Answer, Unfit};
 use super::{Effect, Forwarder};
 
 impl<C: Clone + PartialEq> Forwarder<C> {
@@ -258,8 +258,8 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         };
         let others = flight.attempts.iter().filter(|other| other.id != id);
         let hope = !flight.candidates.is_empty() || { others }.any(|a| !a.course.is_lost());
-        let poor = !matches!(answer.rcode, rcode::NOERROR | rcode::NXDOMAIN);
-        if poor && hope {
+        let poor = answer.is_error();
+        if poor && (hope || self.has_stale(now, id.flight)) {
             self.keep_fallback(id.flight, server, answer);
             self.end_attempt(id);
             self.ask_next(now, id.flight);
@@ -357,9 +357,12 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         server: Server,
         answer: Answer,
     ) {
-        if let Some(flight) = self.flights.get(id)
-            && flight.fallback.is_none()
-        {
+        let Some(flight) = self.flights.get(id) else {
+            return;
+        };
+        // A truncated answer is better than an error.
+        let kept = flight.fallback.as_ref();
+        if kept.is_none_or(|(_, kept)| kept.is_error() && !answer.is_error()) {
             flight.fallback = Some((server, Box::new(answer)));
         }
     }

@@ -136,8 +136,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         let fallback = flight.fallback.take();
         let last = flight.attempts.last().map(|attempt| attempt.server);
         if let Some((server, answer)) = fallback {
-            let no_error = matches!(answer.rcode, rcode::NOERROR | rcode::NXDOMAIN);
-            if no_error || !self.has_stale(now, id) {
+            if !answer.is_error() || !self.has_stale(now, id) {
                 return self.conclude(now, id, server, *answer);
             }
         }
@@ -163,7 +162,8 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         self.finish_tasks(now, &flight.key, flight.tasks, None);
     }
 
-    fn has_stale(&mut self, now: Instant, id: FlightId) -> bool {
+    /// Whether there is a stale answer that is better than an error.
+    pub(super) fn has_stale(&mut self, now: Instant, id: FlightId) -> bool {
         let Some(flight) = self.flights.get(id) else {
             return false;
         };
