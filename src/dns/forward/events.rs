@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::super::attempt::{AttemptId, Fault};
 use super::super::course::{Due, Leg};
+use super::super::flight::Lane;
 use super::super::health::Turn;
 use super::super::upstream::Server;
 use super::super::wire::{self, Answer, Unfit};
@@ -223,7 +224,12 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             return;
         }
         let (server, blamed) = (attempt.server, attempt.blamed);
-        if blamed {
+        // That UDP does not work was known; it says nothing of the stream.
+        let asks_udp_alone = self
+            .flights
+            .get(id.flight)
+            .is_some_and(|flight| matches!(flight.key.lane, Lane::ProbeUdp(_)));
+        if blamed && !asks_udp_alone {
             let turn = self.upstreams.known(server).health.failed(now);
             if let Some(turn) = turn {
                 self.tell(server, turn);
