@@ -70,6 +70,7 @@ impl Play {
     fn event(&mut self, line: &str) {
         let words: Vec<&str> = line.split_whitespace().collect();
         let time = Duration::from_millis(words[0].parse().expect("a time first"));
+        assert!(time >= self.now, "{line}: back in time");
         self.pass(time);
         writeln!(self.text, "{line}").unwrap();
         match words[1] {
@@ -247,7 +248,11 @@ impl Play {
             };
             lines.push(line);
         }
-        let shown = if lines.len() > MANY { SHOWN } else { lines.len() };
+        let shown = if lines.len() > MANY {
+            SHOWN
+        } else {
+            lines.len()
+        };
         for line in &lines[..shown] {
             self.effect(line);
         }

@@ -1,6 +1,6 @@
 //! What comes of the queries that were sent, and what time brings.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::super::attempt::{AttemptId, Fault};
 use super::super::course::{Due, Leg};
@@ -24,7 +24,8 @@ impl<C: Clone + PartialEq> Forwarder<C> {
                     self.end_udp(now, id, false);
                 } else {
                     self.upstreams.known(server).stats.answered_udp += 1;
-                    self.take(now, id, answer, sent == 1);
+                    let took = self.since(now, id);
+                    self.take(now, id, answer, took, sent == 1);
                 }
             }
             Err(Unfit::Foreign) => self.udp_foreign(now, id),
@@ -81,6 +82,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         match walked {
             Ok(answer) if !answer.truncated => {
                 let udp_silent = self.attempt(id).is_some_and(|a| a.course.udp.is_open());
+                let took = self.since_stream(now, id);
                 if let Some(attempt) = self.attempt(id) {
                     // The connection has handed it over and waits for nothing more.
                     attempt.course.stream = Leg::Over;
@@ -89,7 +91,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
                     self.tell(server, turn);
                 }
                 self.upstreams.known(server).stats.answered_stream += 1;
-                self.take(now, id, answer, sent == 0);
+                self.take(now, id, answer, took, sent == 0);
             }
             Err(Unfit::NoEdns) if self.drop_edns(id) => self.send_stream(id, false),
             Ok(_) | Err(_) => self.stream_failed(now, id, Fault::Remote),
@@ -245,12 +247,11 @@ impl<C: Clone + PartialEq> Forwarder<C> {
 
     /// An answer that fits the question. One that is an error is kept while somebody else may
     /// know better.
-    fn take(&mut self, now: Instant, id: AttemptId, answer: Answer, exact: bool) {
+    fn take(&mut self, now: Instant, id: AttemptId, answer: Answer, took: Duration, exact: bool) {
         let Some(attempt) = self.attempt(id) else {
             return;
         };
         let server = attempt.server;
-        let took = now.saturating_duration_since(attempt.course.began());
         let health = &mut self.upstreams.known(server).health;
         let is_news = health.is_silent(now);
         if let Some(turn) = health.answered(took, exact) {
@@ -350,6 +351,21 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         }
         let walked = wire::walk(message, &flight.key.question);
         Some((walked, attempt.server, attempt.course.datagrams()))
+    }
+
+    /// Time since the attempt's first query.
+    fn since(&mut self, now: Instant, id: AttemptId) -> Duration {
+        let began = self.attempt(id).map(|attempt| attempt.course.began());
+        now.saturating_duration_since(began.unwrap_or(now))
+    }
+
+    /// Time since the attempt's stream began: what UDP's silence took before is not the
+    /// stream's.
+    fn since_stream(&mut self, now: Instant, id: AttemptId) -> Duration {
+        match self.attempt(id).map(|attempt| attempt.course.stream) {
+            Some(Leg::Open(since)) => now.saturating_duration_since(since),
+            _ => Duration::ZERO,
+        }
     }
 
     fn passes_truncated(&mut self, id: AttemptId) -> bool {
