@@ -225,7 +225,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             self.flights.reschedule(id.flight);
             return;
         }
-        let (server, blamed) = (attempt.server, attempt.blamed);
+        let (server, blamed, addr) = (attempt.server, attempt.blamed, attempt.addr);
         // That UDP does not work was known; it says nothing of the stream.
         let asks_udp_alone = self
             .flights
@@ -236,10 +236,10 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             if let Some(turn) = turn {
                 self.tell(server, turn);
             }
-            if let Server::Upstream(upstream) = server
+            if let (Server::Upstream(upstream), Some(addr)) = (server, addr)
                 && let Some(upstream) = self.upstreams.get_mut(upstream)
             {
-                upstream.addresses.rotate();
+                upstream.addresses.failed(addr);
             }
         }
         self.ask_next(now, id.flight);
@@ -251,11 +251,16 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         let Some(attempt) = self.attempt(id) else {
             return;
         };
-        let server = attempt.server;
+        let (server, addr) = (attempt.server, attempt.addr);
         let health = &mut self.upstreams.known(server).health;
         let is_news = health.is_silent(now);
         if let Some(turn) = health.answered(took, exact) {
             self.tell(server, turn);
+        }
+        if let (Server::Upstream(upstream), Some(addr)) = (server, addr)
+            && let Some(upstream) = self.upstreams.get_mut(upstream)
+        {
+            upstream.addresses.answered(addr);
         }
         if is_news {
             self.remind(now, id, server);
@@ -280,11 +285,13 @@ impl<C: Clone + PartialEq> Forwarder<C> {
     /// Others that were asked earlier and are silent for longer than is usual for them have
     /// failed, even though nobody waits for them any more.
     fn note_overtaken(&mut self, now: Instant, id: AttemptId) {
+        let server = self.attempt(id).map(|attempt| attempt.server);
         let Some(flight) = self.flights.get(id.flight) else {
             return;
         };
         let open = flight.attempts.iter().filter(|attempt| {
-            attempt.id < id && !attempt.course.is_lost() && !attempt.course.waits_for_address()
+            let earlier = attempt.id < id && Some(attempt.server) != server;
+            earlier && !attempt.course.is_lost() && !attempt.course.waits_for_address()
         });
         let open: Vec<_> = open.map(|a| (a.server, a.course.began())).collect();
         for (server, began) in open {
