@@ -207,6 +207,7 @@ fn from_json(value: &serde_json::Value) -> DnsStats {
         servfail: number(value, "servfail"),
         followers: number(value, "followers"),
         repeated: number(value, "repeated"),
+        departures: number(value, "departures"),
         flights: place(value, "flights"),
         waiting: place(value, "waiting"),
         unsent: number(value, "unsent"),
