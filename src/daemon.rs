@@ -7,6 +7,7 @@ mod listeners;
 pub mod load;
 mod parts;
 mod plumbing;
+mod reload;
 mod signals;
 mod status;
 
@@ -27,6 +28,7 @@ use listeners::Listeners;
 use load::Loaded;
 use parts::Parts;
 use plumbing::Plumbing;
+use reload::Reloader;
 use signals::Signals;
 
 /// Names whose lease has ended are forgotten so often.
@@ -60,7 +62,9 @@ pub fn run(config: &Path, run_dir: &Path) -> Result<()> {
         log::warn!(event = "kernel.clean", reason:% = error; "");
     }
     let result = match loaded {
-        Ok(loaded) if loaded.config.main.enabled => live(loaded, &control, run_dir, &signals),
+        Ok(loaded) if loaded.config.main.enabled => {
+            live(loaded, &control, config, run_dir, &signals)
+        }
         Ok(_) => {
             log::warn!(event = "disabled"; "option enabled of section dae is 0");
             Ok(())
@@ -73,7 +77,13 @@ pub fn run(config: &Path, run_dir: &Path) -> Result<()> {
     result
 }
 
-fn live(loaded: Loaded, control: &Control, run_dir: &Path, signals: &Signals) -> Result<()> {
+fn live(
+    loaded: Loaded,
+    control: &Control,
+    file: &Path,
+    run_dir: &Path,
+    signals: &Signals,
+) -> Result<()> {
     let Loaded { config, image } = loaded;
     let executor = Rc::new(LocalExecutor::new());
     let listeners = Listeners::open(&config)?;
@@ -81,14 +91,22 @@ fn live(loaded: Loaded, control: &Control, run_dir: &Path, signals: &Signals) ->
     let mut parts = Parts::make(&plumbing, listeners, &executor)?;
     log::info!(event = "start", version = env!("CARGO_PKG_VERSION"); "");
 
-    let status = status::handler(&plumbing, &parts);
+    let reloader = Rc::new(Reloader::new(
+        file.into(),
+        plumbing.clone(),
+        parts.dns.clone(),
+    ));
+    let status = status::handler(&plumbing, &parts, &reloader);
     let main = async {
         let control = async {
             control.run(&executor, status).await;
             Ok(())
         };
         let served = parts.run().or(control).or(plumbing.follow_links());
-        until_signal(signals).or(tick(&plumbing)).or(served).await
+        until_signal(signals, &reloader)
+            .or(tick(&plumbing))
+            .or(served)
+            .await
     };
     let ended = async_io::block_on(executor.run(main));
     let undone = plumbing.disconnect();
@@ -96,12 +114,10 @@ fn live(loaded: Loaded, control: &Control, run_dir: &Path, signals: &Signals) ->
     ended.and(undone)
 }
 
-async fn until_signal(signals: &Signals) -> Result<()> {
+async fn until_signal(signals: &Signals, reloader: &Reloader) -> Result<()> {
     loop {
         match signals.next().await? {
-            Signal::SIGHUP => {
-                log::warn!(event = "reload", reason = "not supported yet, restart instead"; "");
-            }
+            Signal::SIGHUP => drop(reloader.reload()),
             _ => return Ok(()),
         }
     }

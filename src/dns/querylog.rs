@@ -1,11 +1,14 @@
 //! The last queries, for `dae status`: a ring of fixed size, off unless asked for. Pure.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
+
+use crate::config::qtype_name;
 
 /// Longest name kept, bytes; of a longer one the end is cut off.
 const MAX_NAME: usize = 64;
@@ -101,8 +104,9 @@ impl std::fmt::Debug for Name {
     }
 }
 
-/// `{"at": 12.5, "client": "192.0.2.1", "name": "www.example", "type": 1, "outcome": "upstream",
-/// "upstream": "name", "rcode": 0, "ms": 21}`; `upstream` is null for other outcomes.
+/// `{"at": 12.5, "client": "192.0.2.1", "name": "www.example", "type": "AAAA", "outcome":
+/// "upstream", "upstream": "name", "rcode": "NOERROR", "ms": 21}`; `upstream` is null for other
+/// outcomes. A type without a name is `TYPE1234` (RFC 3597), such a code `RCODE12`.
 impl Serialize for Line {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let upstream = match &self.outcome {
@@ -113,13 +117,31 @@ impl Serialize for Line {
         line.serialize_field("at", &(self.at.as_millis() as f64 / 1000.0))?;
         line.serialize_field("client", &self.client)?;
         line.serialize_field("name", self.name.as_str())?;
-        line.serialize_field("type", &self.qtype)?;
+        line.serialize_field("type", &qtype_word(self.qtype))?;
         line.serialize_field("outcome", self.outcome.word())?;
         line.serialize_field("upstream", &upstream)?;
-        line.serialize_field("rcode", &self.rcode)?;
+        line.serialize_field("rcode", &rcode_word(self.rcode))?;
         line.serialize_field("ms", &self.ms)?;
         line.end()
     }
+}
+
+fn qtype_word(qtype: u16) -> Cow<'static, str> {
+    qtype_name(qtype).map_or_else(|| format!("TYPE{qtype}").into(), Cow::Borrowed)
+}
+
+/// Words of RFC 1035, 4.1.1, and RFC 2136, 2.2.
+const RCODES: [&str; 11] = [
+    "NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET",
+    "NXRRSET", "NOTAUTH", "NOTZONE",
+];
+
+fn rcode_word(rcode: u8) -> Cow<'static, str> {
+    let known = RCODES.get(usize::from(rcode));
+    known.map_or_else(
+        || format!("RCODE{rcode}").into(),
+        |word| Cow::Borrowed(*word),
+    )
 }
 
 /// The last lines. Its memory is taken once, when it is made.
@@ -240,14 +262,15 @@ mod tests {
         log.push(|| Line {
             outcome: Outcome::Upstream("first".into()),
             client: "2001:db8::1".parse().unwrap(),
+            qtype: 1234,
             rcode: 3,
             ..line(2)
         });
         let expected = serde_json::json!([
-            {"at": 1.5, "client": "192.0.2.1", "name": "www.example", "type": 28,
-             "outcome": "cache", "upstream": null, "rcode": 0, "ms": 1},
-            {"at": 3.0, "client": "2001:db8::1", "name": "www.example", "type": 28,
-             "outcome": "upstream", "upstream": "first", "rcode": 3, "ms": 2},
+            {"at": 1.5, "client": "192.0.2.1", "name": "www.example", "type": "AAAA",
+             "outcome": "cache", "upstream": null, "rcode": "NOERROR", "ms": 1},
+            {"at": 3.0, "client": "2001:db8::1", "name": "www.example", "type": "TYPE1234",
+             "outcome": "upstream", "upstream": "first", "rcode": "NXDOMAIN", "ms": 2},
         ]);
         assert_eq!(serde_json::to_value(&log).unwrap(), expected);
     }

@@ -138,6 +138,12 @@ const QTYPES: [(&str, u16); 20] = [
     ("CAA", 257),
 ];
 
+/// The name of a query type, where it is known.
+pub fn qtype_name(qtype: u16) -> Option<&'static str> {
+    let known = QTYPES.iter().find(|(_, number)| *number == qtype);
+    known.map(|(name, _)| *name)
+}
+
 /// A query type by name, by number, or as `TYPE65` (RFC 3597).
 pub(in crate::config) fn qtype(spec: &Spec, text: &str) -> Result<u16, Wrong> {
     let name = text.to_ascii_uppercase();

@@ -1,6 +1,7 @@
 //! The whole process in a network namespace: starts, ends, and what it says. Needs root.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../bpf/mod.rs"]
 mod bpf;
 
 use std::fs;
