@@ -18,10 +18,11 @@ use std::time::Duration;
 
 use async_executor::LocalExecutor;
 use async_io::Timer;
-use futures_lite::FutureExt as _;
+use futures_lite::{FutureExt as _, future};
 use nix::sys::signal::Signal;
 
-use crate::control::{log as log_lines, socket::Control};
+use crate::control::http::Endpoint;
+use crate::control::{log as log_lines, metrics, socket::Control};
 use crate::error::{IoContext as _, Result};
 use crate::kernel;
 use listeners::Listeners;
@@ -30,6 +31,7 @@ use parts::Parts;
 use plumbing::Plumbing;
 use reload::Reloader;
 use signals::Signals;
+use status::Status;
 
 /// Names whose lease has ended are forgotten so often.
 const NAMES_EVERY: Duration = Duration::from_secs(5);
@@ -86,7 +88,8 @@ fn live(
 ) -> Result<()> {
     let Loaded { config, image } = loaded;
     let executor = Rc::new(LocalExecutor::new());
-    let listeners = Listeners::open(&config)?;
+    let mut listeners = Listeners::open(&config)?;
+    let metrics = listeners.metrics.take();
     let plumbing = Plumbing::connect(config, image, &listeners, run_dir)?;
     let mut parts = Parts::make(&plumbing, listeners, &executor)?;
     log::info!(event = "start", version = env!("CARGO_PKG_VERSION"); "");
@@ -96,13 +99,20 @@ fn live(
         plumbing.clone(),
         parts.dns.clone(),
     ));
-    let status = status::handler(&plumbing, &parts, &reloader);
+    let status = Status::new(&plumbing, &parts, &reloader);
     let main = async {
         let control = async {
-            control.run(&executor, status).await;
+            let status = status.clone();
+            let answer = Rc::new(move |request: &str| status.answer(request));
+            control.run(&executor, answer).await;
             Ok(())
         };
-        let served = parts.run().or(control).or(plumbing.follow_links());
+        let metrics = serve_metrics(metrics, &executor, status.clone());
+        let served = parts
+            .run()
+            .or(control)
+            .or(metrics)
+            .or(plumbing.follow_links());
         until_signal(signals, &reloader)
             .or(tick(&plumbing))
             .or(served)
@@ -112,6 +122,19 @@ fn live(
     let undone = plumbing.disconnect();
     log::info!(event = "stop"; "");
     ended.and(undone)
+}
+
+async fn serve_metrics(
+    endpoint: Option<Endpoint>,
+    executor: &LocalExecutor<'static>,
+    status: Rc<Status>,
+) -> Result<()> {
+    let Some(endpoint) = endpoint else {
+        return future::pending().await;
+    };
+    let page = Rc::new(move || metrics::render(&status.document()));
+    endpoint.run(executor, page).await;
+    Ok(())
 }
 
 async fn until_signal(signals: &Signals, reloader: &Reloader) -> Result<()> {

@@ -10,50 +10,72 @@ use super::parts::Parts;
 use super::plumbing::Plumbing;
 use super::reload::Reloader;
 use crate::config::Config;
-use crate::control::socket::Handler;
-use crate::dns;
 use crate::kernel::Datapath;
 use crate::kernel::abi::{Count, Counter};
+use crate::{dns, flow};
 
-/// Answers `status`, `reload`, `queries`, `queries N` and `names ADDRESS`.
-pub fn handler(plumbing: &Rc<Plumbing>, parts: &Parts, reloader: &Rc<Reloader>) -> Handler {
-    let (plumbing, flow, dns) = (plumbing.clone(), parts.flow.clone(), parts.dns.clone());
-    let reloader = reloader.clone();
-    Rc::new(move |request| match request.split_once(' ') {
-        None if request == "status" => {
-            let mut document = document(&plumbing);
-            document["flow"] = json!(flow.as_ref().map(|flow| flow.stats()));
-            document["dns"] = json!(dns.as_ref().map(|dns| dns_part(&plumbing.config(), dns)));
-            document["reload"] = reloader.status();
-            Some(document)
-        }
-        None if request == "reload" => Some(reloader.reload()),
-        None if request == "queries" => Some(queries(&plumbing, dns.as_deref(), usize::MAX)),
-        Some(("queries", last)) => Some(queries(&plumbing, dns.as_deref(), last.parse().ok()?)),
-        Some(("names", addr)) => {
-            let addr: IpAddr = addr.parse().ok()?;
-            let table = plumbing.names.borrow();
-            let names: Vec<&str> = table.names(addr).collect();
-            Some(json!({ "names": names }))
-        }
-        _ => None,
-    })
+/// What is told of the daemon.
+pub struct Status {
+    plumbing: Rc<Plumbing>,
+    flow: Option<Rc<flow::Proxy>>,
+    dns: Option<Rc<dns::Server>>,
+    reloader: Rc<Reloader>,
 }
 
-/// The last queries, oldest first: `{"bound": 100, "now": 12.5, "lines": [...]}`. `bound` is 0
-/// while they are not logged; `now` is on the clock of the lines.
-fn queries(plumbing: &Plumbing, dns: Option<&dns::Server>, last: usize) -> Value {
-    let lines = dns.map(|dns| {
-        dns.with_query_log(|log| {
-            let skipped = log.lines().len().saturating_sub(last);
-            json!(log.lines().skip(skipped).collect::<Vec<_>>())
+impl Status {
+    /// Of these.
+    pub fn new(plumbing: &Rc<Plumbing>, parts: &Parts, reloader: &Rc<Reloader>) -> Rc<Self> {
+        Rc::new(Self {
+            plumbing: plumbing.clone(),
+            flow: parts.flow.clone(),
+            dns: parts.dns.clone(),
+            reloader: reloader.clone(),
         })
-    });
-    json!({
-        "bound": plumbing.config().dns.query_log,
-        "now": plumbing.started.elapsed().as_millis() as f64 / 1000.0,
-        "lines": lines.unwrap_or_else(|| json!([])),
-    })
+    }
+
+    /// Answers requests on the control socket: `status`, `reload`, `queries`, `queries N` and
+    /// `names ADDRESS`.
+    pub fn answer(&self, request: &str) -> Option<Value> {
+        match request.split_once(' ') {
+            None if request == "status" => Some(self.document()),
+            None if request == "reload" => Some(self.reloader.reload()),
+            None if request == "queries" => Some(self.queries(usize::MAX)),
+            Some(("queries", last)) => Some(self.queries(last.parse().ok()?)),
+            Some(("names", addr)) => {
+                let addr: IpAddr = addr.parse().ok()?;
+                let table = self.plumbing.names.borrow();
+                let names: Vec<&str> = table.names(addr).collect();
+                Some(json!({ "names": names }))
+            }
+            _ => None,
+        }
+    }
+
+    /// The status document.
+    pub fn document(&self) -> Value {
+        let mut document = document(&self.plumbing);
+        let dns = self.dns.as_ref();
+        document["flow"] = json!(self.flow.as_ref().map(|flow| flow.stats()));
+        document["dns"] = json!(dns.map(|dns| dns_part(&self.plumbing.config(), dns)));
+        document["reload"] = self.reloader.status();
+        document
+    }
+
+    /// The last queries, oldest first: `{"bound": 100, "now": 12.5, "lines": [...]}`. `bound`
+    /// is 0 while they are not logged; `now` is on the clock of the lines.
+    fn queries(&self, last: usize) -> Value {
+        let lines = self.dns.as_ref().map(|dns| {
+            dns.with_query_log(|log| {
+                let skipped = log.lines().len().saturating_sub(last);
+                json!(log.lines().skip(skipped).collect::<Vec<_>>())
+            })
+        });
+        json!({
+            "bound": self.plumbing.config().dns.query_log,
+            "now": self.plumbing.started.elapsed().as_millis() as f64 / 1000.0,
+            "lines": lines.unwrap_or_else(|| json!([])),
+        })
+    }
 }
 
 /// Counters of DNS, with what the configuration says of bounds and upstreams.

@@ -4,6 +4,7 @@
 #[path = "../bpf/mod.rs"]
 mod bpf;
 mod home;
+mod metrics;
 mod reload;
 mod resolver;
 
