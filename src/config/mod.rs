@@ -4,6 +4,7 @@
 //! looks at what sections say about each other. Each step tells all its problems.
 
 mod answers;
+mod change;
 mod dns;
 mod help;
 mod high;
@@ -22,6 +23,7 @@ mod uci_line;
 mod upstream;
 mod values;
 
+pub use change::Change;
 pub use help::{markdown, text as help_text};
 pub use problem::{MAX_PROBLEMS, Problem};
 pub use types::*;

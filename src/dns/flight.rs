@@ -390,6 +390,11 @@ impl<C: PartialEq> Flights<C> {
         waiters
     }
 
+    /// Whether more flights than [`MAX_TASKS`] have no client.
+    pub fn has_too_many_tasks(&self) -> bool {
+        self.idle > MAX_TASKS
+    }
+
     /// Ends a flight.
     pub fn remove(&mut self, id: FlightId) -> Option<Flight<C>> {
         let slot = self.slots.get_mut(id.slot as usize)?;
