@@ -5,7 +5,7 @@
 //! `rebind` and `ttl` (what becomes of answers), `forward` (the state machine over all of
 //! them), `udp_pool` with `udp_ids` (which socket, which ID), `admission`, `querylog`,
 //! `frame`, `notify`, `counted`, `stats`. I/O: `server` with `serve` (clients by UDP), `tcp`
-//! (clients by TCP), `udp` and `stream` (upstreams).
+//! (clients by (clients by TCP), `udp`, `udp_node` and `stream` (upstreams).
 
 pub mod admission;
 pub mod answer_rules;
@@ -30,6 +30,7 @@ mod tcp;
 pub mod ttl;
 mod udp;
 mod udp_ids;
+mod udp_node;
 mod udp_pool;
 pub mod upstream;
 pub mod wire;
