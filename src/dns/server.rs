@@ -227,6 +227,7 @@ impl Server {
                 attempt,
                 addr,
                 message,
+                fresh: false,
                 ..
             } => {
                 if !self.streams.send(self, attempt, addr, message) {
@@ -237,6 +238,7 @@ impl Server {
                     );
                 }
             }
+            Effect::SendStream { fresh: true, .. } => {}
             Effect::EndStream { attempt, timed_out } => self.streams.end(attempt, timed_out),
             Effect::Learn { name, addrs, ttl } => (self.learn)(&name, &addrs, ttl),
             Effect::Failed { name, upstream } => {

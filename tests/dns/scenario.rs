@@ -175,8 +175,12 @@ impl Play {
                     attempt,
                     addr,
                     message,
+                    fresh,
                     ..
-                } => self.sent("stream", attempt, addr, message),
+                } => {
+                    let fresh = if fresh { " fresh" } else { "" };
+                    self.sent("stream", attempt, addr, message) + fresh
+                }
                 Effect::EndUdp { attempt, timed_out } => {
                     let why = if timed_out { " timed-out" } else { "" };
                     format!("end-udp {}{why}", self.name(attempt))

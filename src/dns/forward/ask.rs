@@ -20,15 +20,20 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         }
         self.ask_next(now, id);
         if group.policy == Policy::Race {
-            while self
-                .flights
-                .get(id)
-                .is_some_and(|f| !f.candidates.is_empty())
-            {
+            while self.next_may_win(id) {
                 self.ask_next(now, id);
             }
         }
         self.probe(now, id, group);
+    }
+
+    /// Whether the next candidate is up.
+    fn next_may_win(&mut self, id: FlightId) -> bool {
+        let next = self
+            .flights
+            .get(id)
+            .and_then(|f| f.candidates.last().copied());
+        next.is_some_and(|server| !self.upstreams.known(server).health.is_down())
     }
 
     /// Begins to ask one server.
@@ -55,8 +60,6 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             })
             .collect();
         order.sort_unstable_by(|a, b| b.0.cmp(&a.0));
-        let racing = group.policy == Policy::Race && order.iter().any(|((down, ..), _)| !down);
-        order.retain(|((down, ..), _)| !(racing && *down));
         order.into_iter().map(|(_, server)| server).collect()
     }
 
@@ -76,7 +79,8 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         };
         let lane = flight.key.lane;
         let more = !flight.candidates.is_empty();
-        let health = &self.upstreams.known(server).health;
+        let health = &mut self.upstreams.known(server).health;
+        health.asked(now);
         let (pace, hedge) = (health.pace(), health.hedge());
         let (transport, pace) = match lane {
             Lane::ProbeUdp(_) => (
@@ -115,7 +119,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
     pub(super) fn open(&mut self, id: AttemptId) {
         match self.attempt(id).map(|attempt| attempt.course.udp) {
             Some(Leg::Open(_)) => self.send_udp(id, true),
-            Some(_) => self.send_stream(id),
+            Some(_) => self.send_stream(id, false),
             None => {}
         }
     }
@@ -152,7 +156,8 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         });
     }
 
-    pub(super) fn send_stream(&mut self, id: AttemptId) {
+    /// Sends the attempt's query by stream; `fresh`: by another connection than before.
+    pub(super) fn send_stream(&mut self, id: AttemptId, fresh: bool) {
         let Some(server) = self.attempt(id).map(|attempt| attempt.server) else {
             return;
         };
@@ -170,6 +175,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             server,
             addr,
             message,
+            fresh,
         });
     }
 

@@ -22,9 +22,8 @@ impl<C: Clone + PartialEq> Forwarder<C> {
                     self.keep_fallback(id.flight, server, answer);
                     self.end_udp(now, id, false);
                 } else {
-                    let took = (sent == 1).then(|| self.since(now, id));
                     self.upstreams.known(server).stats.answered_udp += 1;
-                    self.take(now, id, answer, took);
+                    self.take(now, id, answer, sent == 1);
                 }
             }
             Err(Unfit::Foreign) => self.udp_foreign(now, id),
@@ -65,6 +64,11 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         }
         if over {
             self.end_udp(now, id, false);
+        } else if let Some(flight) = self.flights.get(id.flight)
+            && !flight.candidates.is_empty()
+        {
+            // The next is asked while this one has a second try.
+            self.ask_next(now, id.flight);
         }
     }
 
@@ -84,10 +88,9 @@ impl<C: Clone + PartialEq> Forwarder<C> {
                     self.tell(server, turn);
                 }
                 self.upstreams.known(server).stats.answered_stream += 1;
-                let took = Some(self.since(now, id)).filter(|_| sent == 0);
-                self.take(now, id, answer, took);
+                self.take(now, id, answer, sent == 0);
             }
-            Err(Unfit::NoEdns) if self.drop_edns(id) => self.send_stream(id),
+            Err(Unfit::NoEdns) if self.drop_edns(id) => self.send_stream(id, false),
             Ok(_) | Err(_) => self.stream_failed(now, id, Fault::Remote),
         }
     }
@@ -108,6 +111,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
 
     /// Does what is due.
     pub fn tick(&mut self, now: Instant) {
+        self.pulse(now);
         while let Some((deadline, id)) = self.flights.next_deadline()
             && deadline <= now
         {
@@ -144,6 +148,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
                 self.begin_stream(now, id);
             }
             Due::BeginUdp => self.begin_udp(now, id),
+            Due::SendStreamAgain => self.send_stream_again(id),
             Due::EndUdp => {
                 self.timed_out(id);
                 self.blame_silently(id);
@@ -182,7 +187,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         if attempt.course.begin_stream(now) {
             let server = attempt.server;
             self.upstreams.known(server).stats.fallbacks += 1;
-            self.send_stream(id);
+            self.send_stream(id, false);
         }
     }
 
@@ -234,19 +239,19 @@ impl<C: Clone + PartialEq> Forwarder<C> {
 
     /// An answer that fits the question. One that is an error is kept while somebody else may
     /// know better.
-    fn take(
-        &mut self,
-        now: Instant,
-        id: AttemptId,
-        answer: Answer,
-        took: Option<std::time::Duration>,
-    ) {
+    fn take(&mut self, now: Instant, id: AttemptId, answer: Answer, exact: bool) {
         let Some(attempt) = self.attempt(id) else {
             return;
         };
         let server = attempt.server;
-        if let Some(turn) = self.upstreams.known(server).health.answered(took) {
+        let took = now.saturating_duration_since(attempt.course.began());
+        let health = &mut self.upstreams.known(server).health;
+        let is_news = health.is_silent(now);
+        if let Some(turn) = health.answered(took, exact) {
             self.tell(server, turn);
+        }
+        if is_news {
+            self.remind(now, id, server);
         }
         let Some(flight) = self.flights.get(id.flight) else {
             return;
@@ -339,13 +344,6 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         }
         let walked = wire::walk(message, &flight.key.question);
         Some((walked, attempt.server, attempt.course.datagrams()))
-    }
-
-    fn since(&mut self, now: Instant, id: AttemptId) -> std::time::Duration {
-        let began = self.attempt(id).map(|attempt| attempt.course.began());
-        began.map_or(std::time::Duration::ZERO, |began| {
-            now.saturating_duration_since(began)
-        })
     }
 
     fn passes_truncated(&mut self, id: AttemptId) -> bool {
