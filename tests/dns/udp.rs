@@ -317,6 +317,8 @@ fn a_node_carries_the_queries_of_an_upstream_by_one_association() {
     for _ in 0..20 {
         assert!(client.receive().contains(" noerror "));
     }
+    let sent = server.stats().upstreams[0].sent_udp;
+    assert!(sent < 40, "{sent}: what waited was not sent");
     for number in 20..40 {
         hand.exchange(&mut client, &format!("n{number}.example"));
     }
