@@ -288,7 +288,7 @@ impl Server {
 
     /// When something has to be done though nothing comes.
     fn next_wake(&self) -> Option<Instant> {
-        let deadline = self.forwarder.borrow().next_deadline();
+        let deadline = self.forwarder.borrow_mut().next_deadline();
         let idle = self.clients.is_empty() && self.streams.is_empty() && self.exchanges.is_empty();
         let sweep = (!idle).then(|| self.swept.get() + SWEEP);
         [deadline, sweep].into_iter().flatten().min()

@@ -6,8 +6,8 @@
 
 use std::hash::Hash;
 
-use super::counted::CountedMap;
 use super::udp_ids::{Heard, Ids};
+use crate::hash::CountedMap;
 
 /// Most sockets, all peers together.
 pub const MAX_SOCKETS: usize = 256;

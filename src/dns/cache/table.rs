@@ -1,12 +1,13 @@
 //! One hash table with chains through the slots and one list in the order of use, both made of
 //! indices into a fixed array of slots: nothing is allocated but the answers themselves.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, Hasher};
 use std::time::Instant;
 
 use super::super::upstream::Server;
 use super::super::wire::{HEADER, Stored};
 use super::Key;
+use crate::hash::Keyed;
 
 /// One slot for so many bytes of the bound: a short answer with its slot. With longer ones the
 /// bytes run out first.
@@ -32,7 +33,7 @@ pub(super) struct Table {
     fixed: usize,
     bound: usize,
     max_slots: usize,
-    hasher: RandomState,
+    hasher: Keyed,
 }
 
 /// An answer and what is known of it.
@@ -65,10 +66,10 @@ struct Slot {
 impl Table {
     /// A table of at most `bound` bytes, all counted.
     pub(super) fn new(bound: usize) -> Self {
-        Self::with_hasher(bound, RandomState::new())
+        Self::with_hasher(bound, Keyed::default())
     }
 
-    fn with_hasher(bound: usize, hasher: RandomState) -> Self {
+    fn with_hasher(bound: usize, hasher: Keyed) -> Self {
         let max_slots = (bound / BYTES_PER_SLOT).min(NONE as usize - 1);
         let heads = vec![NONE; max_slots.next_power_of_two()].into_boxed_slice();
         let slots = Vec::with_capacity(max_slots);
