@@ -130,6 +130,15 @@ impl<C> Waiter<C> {
     }
 }
 
+/// A server that may be asked, by one of its addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Candidate {
+    /// Who.
+    pub server: Server,
+    /// Which address, counted from the one that is preferred.
+    pub address: usize,
+}
+
 /// What of our own waits for a flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Task {
@@ -164,7 +173,7 @@ pub struct Flight<C> {
     /// What of our own waits.
     pub tasks: Vec<Task>,
     /// Who is still to be asked, the next one last.
-    pub candidates: Vec<Server>,
+    pub candidates: Vec<Candidate>,
     /// Who has been asked.
     pub attempts: Vec<Attempt>,
     /// An answer that is better than none: truncated, or an error.
@@ -404,6 +413,11 @@ impl<C: PartialEq> Flights<C> {
         self.leave(lane, &mut waiters);
         self.idle += usize::from(!waiters.is_empty());
         waiters
+    }
+
+    /// Whether more flights than [`MAX_TASKS`] have no client.
+    pub fn has_too_many_tasks(&self) -> bool {
+        self.idle > MAX_TASKS
     }
 
     /// Ends a flight.

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::super::attempt::{Attempt, AttemptId};
 use super::super::course::{Course, Leg, Pace};
-use super::super::flight::{FlightId, Lane};
+use super::super::flight::{Candidate, FlightId, Lane};
 use super::super::route::Group;
 use super::super::upstream::Server;
 use super::super::wire::upstream_query;
@@ -20,8 +20,10 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         }
         self.ask_next(now, id);
         if group.policy == Policy::Race {
-            while self.next_may_win(id) {
-                self.ask_next(now, id);
+            for _ in 1..group.upstreams.len() {
+                if self.next_may_win(id) {
+                    self.ask_next(now, id);
+                }
             }
         }
         self.probe(now, id, group);
@@ -33,21 +35,22 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             .flights
             .get(id)
             .and_then(|f| f.candidates.last().copied());
-        next.is_some_and(|server| !self.upstreams.known(server).health.is_down())
+        next.is_some_and(|next| !self.upstreams.known(next.server).health.is_down())
     }
 
     /// Begins to ask one server.
     pub(super) fn ask_server(&mut self, now: Instant, id: FlightId, server: Server) {
         if let Some(flight) = self.flights.get(id) {
-            flight.candidates = vec![server];
+            flight.candidates = vec![Candidate { server, address: 0 }];
         }
         self.ask_next(now, id);
     }
 
     /// Upstreams of a group, the first to be asked last: those that are up in the order of the
     /// policy, then those that are down. Among the fastest, one that never answered comes first,
-    /// so that its speed becomes known.
-    fn order(&mut self, group: &Group) -> Vec<Server> {
+    /// so that its speed becomes known. Where an upstream has a second address, that is tried
+    /// when all have been asked by their first one.
+    fn order(&mut self, group: &Group) -> Vec<Candidate> {
         let mut order: Vec<_> = group
             .upstreams
             .iter()
@@ -60,7 +63,18 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             })
             .collect();
         order.sort_unstable_by(|a, b| b.0.cmp(&a.0));
-        order.into_iter().map(|(_, server)| server).collect()
+        let second = |server: &Server| match server {
+            Server::Upstream(id) => self
+                .upstreams
+                .get(*id)
+                .is_some_and(|u| u.addresses.len() > 1),
+            Server::AsIs(_) => false,
+        };
+        let servers = order.into_iter().map(|(_, server)| server);
+        let seconds = servers.clone().filter(second);
+        let seconds = seconds.map(|server| Candidate { server, address: 1 });
+        let firsts = servers.map(|server| Candidate { server, address: 0 });
+        seconds.chain(firsts).collect()
     }
 
     /// Asks the next candidate; the flight fails when nobody is left who may answer.
@@ -68,7 +82,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         let Some(flight) = self.flights.get(id) else {
             return;
         };
-        let Some(server) = flight.candidates.pop() else {
+        let Some(Candidate { server, address }) = flight.candidates.pop() else {
             flight.hedge_at = None;
             if flight.attempts.iter().all(|a| a.course.is_lost()) && flight.held.is_none() {
                 self.fail(now, id);
@@ -95,7 +109,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         if let Server::Upstream(upstream) = server {
             self.look_up(now, upstream);
         }
-        let addr = self.upstreams.addr(server);
+        let addr = self.upstreams.addr(server, address);
         let course = match addr {
             Some(_) => Course::new(transport, pace, now),
             None => Course::waiting_for_address(transport, pace, now),

@@ -203,7 +203,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             known.addresses.found(now, addrs, ttl);
         }
         let server = Server::Upstream(upstream);
-        let addr = self.upstreams.addr(server);
+        let addr = self.upstreams.addr(server, 0);
         let pace = self.upstreams.known(server).health.pace();
         let waits =
             |attempt: &&Attempt| attempt.server == server && attempt.course.waits_for_address();
