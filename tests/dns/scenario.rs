@@ -329,7 +329,8 @@ fn flatten(prefix: &str, value: &serde_json::Value, words: &mut Vec<(String, Str
     match value {
         Value::Object(map) => {
             for (key, value) in map.iter().filter(|(key, _)| *key != "bytes") {
-                flatten(&format!("{prefix}{key}"), value, words);
+                let dot = if value.is_object() { "." } else { "" };
+                flatten(&format!("{prefix}{key}{dot}"), value, words);
             }
         }
         Value::Array(list) => {
