@@ -13,7 +13,9 @@ use futures_lite::future;
 
 use super::attempt::Fault;
 use super::forward::{Effect, Forwarder};
+use super::health::Turn;
 use super::notify::Notify;
+use super::querylog::QueryLog;
 use super::serve::UdpListener;
 use super::stats::DnsStats;
 use super::stream::Streams;
@@ -165,6 +167,26 @@ impl Server {
         }
     }
 
+    /// Goes on with another configuration; listeners stay as they are. See
+    /// [`Forwarder::reconfigure`].
+    ///
+    /// # Errors
+    /// When an upstream cannot be prepared. Nothing has changed then.
+    pub fn reconfigure(self: &Rc<Self>, old: &Config, new: &Config) -> Result<()> {
+        self.forwarder.borrow_mut().reconfigure(old, new);
+        self.clients.set_bounds(
+            new.dns.max_tcp_clients as usize,
+            new.dns.max_client_connections as usize,
+        );
+        self.carry_out();
+        Ok(())
+    }
+
+    /// Looks at the last queries.
+    pub fn with_query_log<T>(&self, read: impl FnOnce(&QueryLog) -> T) -> T {
+        read(self.forwarder.borrow().query_log())
+    }
+
     /// Counters and state.
     pub fn stats(&self) -> DnsStats {
         let mut stats = self.forwarder.borrow().stats();
@@ -246,8 +268,12 @@ impl Server {
                 );
             }
             Effect::Turned { upstream, turn } => {
+                let level = match turn {
+                    Turn::Down | Turn::UdpDead => log::Level::Warn,
+                    Turn::Up | Turn::UdpWorks => log::Level::Info,
+                };
                 let state = turn.as_str();
-                log::warn!(event = "dns.upstream", upstream:% = upstream, state = state; "");
+                log::log!(level, event = "dns.upstream", upstream:% = upstream, state = state; "");
             }
             Effect::Reply {
                 client: Client::Tcp(connection),

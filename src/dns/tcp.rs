@@ -50,8 +50,8 @@ pub struct ConnectionId(u64);
 /// Connections of clients.
 pub struct Clients {
     open: RefCell<HashMap<ConnectionId, Open>>,
-    max: usize,
-    max_per_client: usize,
+    max: Cell<usize>,
+    max_per_client: Cell<usize>,
     next: Cell<u64>,
     stats: Cell<TcpStats>,
 }
@@ -87,11 +87,17 @@ impl Clients {
         let stats = Cell::default();
         Self {
             open: RefCell::default(),
-            max,
-            max_per_client,
+            max: Cell::new(max),
+            max_per_client: Cell::new(max_per_client),
             next: Cell::new(0),
             stats,
         }
+    }
+
+    /// Other bounds, for those who come from now on.
+    pub fn set_bounds(&self, max: usize, max_per_client: usize) {
+        self.max.set(max);
+        self.max_per_client.set(max_per_client);
     }
 
     /// Whether there is none.
@@ -120,8 +126,8 @@ impl Clients {
         let client = admission::Client::of(from);
         let all = open.values().map(|open| &open.connection);
         let own = |connection: &&Rc<Connection>| admission::Client::of(connection.from) == client;
-        let crowded = all.clone().filter(own).count() >= self.max_per_client;
-        if crowded || open.len() >= self.max {
+        let crowded = all.clone().filter(own).count() >= self.max_per_client.get();
+        if crowded || open.len() >= self.max.get() {
             self.count(|stats| stats.displaced += 1);
             let all = all.filter(|connection| !crowded || own(connection));
             let quiet = all.filter(|connection| connection.is_quiet());
