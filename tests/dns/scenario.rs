@@ -98,10 +98,18 @@ impl Play {
     }
 
     fn ask_often(&mut self, count: usize, words: &[&str]) {
+        let before = self.text.len();
         for number in 1..=count {
             let words = words.join(" ").replace('#', &number.to_string());
             let words: Vec<&str> = words.split(' ').collect();
             self.ask(words[0], &words[1..]);
+        }
+        let answers = self.text.split_off(before);
+        let lines = answers.lines().count();
+        let shown = if lines > MANY { SHOWN } else { lines };
+        self.text.extend(answers.split_inclusive('\n').take(shown));
+        if lines > shown {
+            self.effect(&format!("and {} more", lines - shown));
         }
     }
 
