@@ -242,8 +242,12 @@ impl Play {
                     format!("end-stream {}{why}", self.name(attempt))
                 }
                 Effect::Learn { name, addrs, ttl } => {
+                    let count = addrs.len();
                     let addrs: Vec<_> = addrs.iter().map(ToString::to_string).collect();
-                    format!("learn {name} {ttl} {}", addrs.join(" "))
+                    match count {
+                        0..5 => format!("learn {name} {ttl} {}", addrs.join(" ")),
+                        _ => format!("learn {name} {ttl} ({count} addresses)"),
+                    }
                 }
                 Effect::Failed { name, upstream } => format!("failed {name} {upstream}"),
                 Effect::Withheld {
