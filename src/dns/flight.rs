@@ -186,10 +186,14 @@ pub struct Flight<C> {
     pub hedge_at: Option<Instant>,
     /// When clients get the stale answer that is there.
     pub stale_at: Option<Instant>,
+    /// Clients have got it: those who come get it at once for a while.
+    pub stale_given: bool,
     /// When it ends, whatever happens.
     pub ends: Instant,
     /// How often a rule sent the question on.
     pub depth: u8,
+    /// It began before the settings changed: others might be asked today.
+    pub is_old: bool,
     /// As in the list of deadlines.
     deadline: Instant,
 }
@@ -207,8 +211,10 @@ impl<C> Flight<C> {
             companion: Companion::Nothing,
             hedge_at: None,
             stale_at: None,
+            stale_given: false,
             ends,
             depth: 0,
+            is_old: false,
             deadline: ends,
         }
     }
@@ -287,8 +293,13 @@ impl<C: PartialEq> Flights<C> {
         }
     }
 
-    /// Other bounds for those that come from now on.
-    pub fn set_bounds(&mut self, max_waiting: usize, max_of_client: u32) {
+    /// Other settings: bounds for those that come from now on. Those under way are old.
+    pub fn change(&mut self, max_waiting: usize, max_of_client: u32) {
+        let under_way = self
+            .slots
+            .iter_mut()
+            .filter_map(|slot| slot.flight.as_mut());
+        under_way.for_each(|flight| flight.is_old = true);
         self.max_waiting = max_waiting;
         self.admission.set_bound(max_of_client);
     }
