@@ -1,15 +1,18 @@
 """The tour: every claim tried in order, a line each. Prints."""
 
 import collections
+import concurrent.futures
+import itertools
 import subprocess
 import sys
 import time
 
 from lab.net import LabError, NoAnswer
 
-Claim = collections.namedtuple("Claim", "text check family")
+Claim = collections.namedtuple("Claim", "text check family together chapter")
 
 CLAIMS = []
+AT_ONCE = 24  # claims that are tried together
 
 
 class Wrong(Exception):
@@ -29,8 +32,9 @@ class Row:
             raise Wrong(f"expected {expected}")
 
 
-def claim(text, families=()):
-    """Registers a check, once per address family if it has families.
+def claim(text, families=(), together=False):
+    """Registers a check, once per address family if it has families. Those of a
+    module that can be tried `together`, at the same time, come first.
 
     The check is called with the lab, a Row and, if so, the family; it raises if the claim is
     not true.
@@ -38,23 +42,23 @@ def claim(text, families=()):
     def register(check):
         for family in families or (None,):
             full = f"{text}, IPv{family}" if family else text
-            CLAIMS.append(Claim(full, check, family))
+            CLAIMS.append(Claim(full, check, family, together, check.__module__))
         return check
 
     return register
 
 
-def run(lab, only=""):
-    """Tries every claim whose text contains `only`; the texts of those that did not hold."""
+def run(lab, only="", enter=lambda chapter: None):
+    """Tries every claim whose text contains `only`; the texts of those that did not hold.
+
+    The claims of one module are a chapter; `enter` is told its name before they are tried.
+    """
     chosen = [each for each in CLAIMS if only in each.text]
     if not chosen:
         raise LabError(f"no claim contains '{only}'")
     width = max(len(each.text) for each in chosen)
     failed = []
-    for each in chosen:
-        row, began = Row(), time.monotonic()
-        verdict, problem = _try(each, lab, row)
-        seconds = time.monotonic() - began
+    for each, (row, verdict, problem, seconds) in _verdicts(lab, chosen, enter):
         words = " -> ".join(filter(None, (row.did, row.saw, problem)))
         print(f"{verdict:5}  {each.text:{width}}  {words}  [{seconds:.1f} s]", flush=True)
         if problem:
@@ -63,6 +67,23 @@ def run(lab, only=""):
     if failed:
         print("not so: " + "; ".join(failed), file=sys.stderr)
     return failed
+
+
+def _verdicts(lab, chosen, enter):
+    """Pairs of a claim and what became of it, as they come to be known."""
+    for chapter, claims in itertools.groupby(chosen, lambda each: each.chapter):
+        enter(chapter)
+        claims = list(claims)
+        with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+            together = [(each, pool.submit(_timed, each, lab)) for each in claims if each.together]
+            yield from ((each, future.result()) for each, future in together)
+        yield from ((each, _timed(each, lab)) for each in claims if not each.together)
+
+
+def _timed(each, lab):
+    row, began = Row(), time.monotonic()
+    verdict, problem = _try(each, lab, row)
+    return row, verdict, problem, time.monotonic() - began
 
 
 def _try(each, lab, row):

@@ -12,6 +12,10 @@ zig_version=0.15.2
 zigbuild_version=0.24.0
 zig_home=$tools/zig-$zig_version-zigbuild-$zigbuild_version
 
+# Front end of the fuzz targets (crates.io).
+fuzz_version=0.13.1
+fuzz_home=$tools/cargo-fuzz-$fuzz_version
+
 say() { printf '%s\n' "$*"; }
 fail() {
 	printf '%s: %s\n' "${0#"$root"/}" "$*" >&2

@@ -29,6 +29,10 @@ pub const UDP_AFTER: Duration = Duration::from_millis(400);
 /// The stream's own time, from its beginning to the answer.
 pub const STREAM_TIME: Duration = Duration::from_millis(3500);
 
+/// Bounds of the silence on a stream after which the query is sent on another connection too:
+/// the first may be one that the way has forgotten, without a word (NAT, a new WAN address).
+const STREAM_AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_millis(900));
+
 /// How long an attempt waits for the addresses of an upstream that is known by its name.
 pub const ADDRESS_TIME: Duration = Duration::from_millis(3500);
 
@@ -77,6 +81,8 @@ pub struct Course {
     /// Until when the upstream's address is waited for; no leg is open before.
     address_by: Option<Instant>,
     sent: u32,
+    /// The stream's query was sent twice.
+    stream_again: bool,
     foreign: u8,
     errors: u8,
 }
@@ -90,6 +96,8 @@ pub enum Due {
     BeginStream,
     /// The stream was silent for too long: send the query by UDP, though it is taken for dead.
     BeginUdp,
+    /// Send the query on another connection too.
+    SendStreamAgain,
     /// UDP's time is over.
     EndUdp,
     /// The stream's time is over.
@@ -110,6 +118,7 @@ impl Course {
             began: now,
             address_by: None,
             sent: 0,
+            stream_again: false,
             foreign: 0,
             errors: 0,
         };
@@ -194,7 +203,8 @@ impl Course {
             Leg::Open(since) => since,
             Leg::Idle | Leg::Over => return None,
         };
-        let end = (since + UDP_TIME, Due::EndUdp);
+        // One that has waited for the stream ends with the rest.
+        let end = (self.began + UDP_TIME, Due::EndUdp);
         let send = self.next_send().map(|after| (since + after, Due::SendUdp));
         let stream_after = (self.rto * QUICK).min(STREAM_AFTER);
         let stream = (self.stream == Leg::Idle).then_some((since + stream_after, Due::BeginStream));
@@ -220,7 +230,17 @@ impl Course {
         let Leg::Open(since) = self.stream else {
             return None;
         };
-        Some((since + STREAM_TIME, Due::EndStream))
+        if self.stream_again {
+            return Some((since + STREAM_TIME, Due::EndStream));
+        }
+        let (least, most) = STREAM_AGAIN;
+        let after = (self.rto * 3).clamp(least, most);
+        Some((since + after, Due::SendStreamAgain))
+    }
+
+    /// The stream's query was sent on another connection too, or shall not be.
+    pub fn stream_sent_again(&mut self) {
+        self.stream_again = true;
     }
 
     /// The UDP query was sent.
@@ -293,7 +313,11 @@ mod tests {
             match due {
                 Due::SendUdp => course.udp_sent(),
                 Due::BeginStream => assert!(course.begin_stream(at)),
-                Due::BeginUdp => assert!(course.begin_udp(at)),
+                Due::BeginUdp => {
+                    assert!(course.begin_udp(at));
+                    course.udp_sent();
+                }
+                Due::SendStreamAgain => course.stream_sent_again(),
                 Due::EndUdp => course.udp = Leg::Over,
                 Due::EndStream => course.stream = Leg::Over,
                 Due::NoAddress => unreachable!(),
@@ -329,6 +353,9 @@ mod tests {
         assert_eq!(of(40, Due::BeginStream), 200);
         assert_eq!(of(100, Due::BeginStream), 500);
         assert_eq!(of(400, Due::BeginStream), 750);
+        assert_eq!(of(40, Due::SendStreamAgain), 200 + 500);
+        assert_eq!(of(100, Due::SendStreamAgain), 500 + 500);
+        assert_eq!(of(400, Due::SendStreamAgain), 750 + 900);
         assert_eq!(of(40, Due::EndStream), 200 + 3500);
         assert_eq!(of(400, Due::EndUdp), 4250);
     }
@@ -337,7 +364,8 @@ mod tests {
     fn dead_udp_is_tried_when_the_stream_is_silent_too() {
         let all = silence(Transport::TcpUdp, 100, true);
         assert_eq!(all[0], (400, Due::BeginUdp));
+        assert!(all.contains(&(500, Due::SendStreamAgain)));
         assert!(all.contains(&(3500, Due::EndStream)));
-        assert_eq!(all.last(), Some(&(4650, Due::EndUdp)));
+        assert_eq!(all.last(), Some(&(4250, Due::EndUdp)));
     }
 }

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::admission::{Admission, Place};
-use super::attempt::{Attempt, AttemptId};
+use super::attempt::Attempt;
 use super::route::GroupId;
 use super::upstream::{Server, UpstreamId};
 use super::wire::{Answer, Asker, Edns, Question};
@@ -118,6 +118,15 @@ impl<C> Waiter<C> {
     }
 }
 
+/// A server that may be asked, by one of its addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Candidate {
+    /// Who.
+    pub server: Server,
+    /// Which address, counted from the one that is preferred.
+    pub address: usize,
+}
+
 /// What of our own waits for a flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Task {
@@ -152,7 +161,7 @@ pub struct Flight<C> {
     /// What of our own waits.
     pub tasks: Vec<Task>,
     /// Who is still to be asked, the next one last.
-    pub candidates: Vec<Server>,
+    pub candidates: Vec<Candidate>,
     /// Who has been asked.
     pub attempts: Vec<Attempt>,
     /// An answer that is better than none: truncated, or an error.
@@ -225,6 +234,8 @@ pub struct Flights<C> {
     waiting: usize,
     max_waiting: usize,
     admission: Admission,
+    /// Clients that wait for each of those who are asked; none that is zero.
+    by_lane: HashMap<Lane, usize>,
     /// Flights without a client.
     idle: usize,
 }
@@ -250,6 +261,7 @@ impl<C: PartialEq> Flights<C> {
             waiting: 0,
             max_waiting,
             admission: Admission::new(max_of_client),
+            by_lane: HashMap::new(),
             idle: 0,
         }
     }
@@ -270,7 +282,7 @@ impl<C: PartialEq> Flights<C> {
             if flight.waiters.iter().any(again) {
                 return Joined::Repeated;
             }
-            if self.waiting >= self.max_waiting || flight_is_full(self.get(id)) {
+            if self.is_full_for(key.lane) || flight_is_full(self.get(id)) {
                 return Joined::Full;
             }
             waiter.place = self.admission.enter(waiter.from);
@@ -279,22 +291,22 @@ impl<C: PartialEq> Flights<C> {
             };
             flight.waiters.push(waiter);
             let first = flight.waiters.len() == 1;
-            self.waiting += 1;
+            self.count(key.lane);
             self.idle -= usize::from(first);
             return Joined::Follower(id);
         }
-        if self.waiting >= self.max_waiting {
+        if self.is_full_for(key.lane) {
             return Joined::Full;
         }
         waiter.place = self.admission.enter(waiter.from);
         if waiter.place.is_none() {
             return Joined::Crowded;
         }
+        self.count(key.lane);
         let id = self.insert(key, ends);
         if let Some(flight) = self.get(id) {
             flight.waiters.push(waiter);
         }
-        self.waiting += 1;
         self.idle -= 1;
         Joined::Leader(id)
     }
@@ -372,9 +384,15 @@ impl<C: PartialEq> Flights<C> {
             flight.tasks.push(task);
         }
         let mut waiters = std::mem::take(&mut flight.waiters);
-        self.leave(&mut waiters);
+        let lane = flight.key.lane;
+        self.leave(lane, &mut waiters);
         self.idle += usize::from(!waiters.is_empty());
         waiters
+    }
+
+    /// Whether more flights than [`MAX_TASKS`] have no client.
+    pub fn has_too_many_tasks(&self) -> bool {
+        self.idle > MAX_TASKS
     }
 
     /// Ends a flight.
@@ -389,25 +407,44 @@ impl<C: PartialEq> Flights<C> {
         self.free.push(id.slot);
         self.by_key.remove(&flight.key);
         self.deadlines.remove(&(flight.deadline, id));
-        self.leave(&mut flight.waiters);
+        self.leave(flight.key.lane, &mut flight.waiters);
         self.idle -= usize::from(flight.waiters.is_empty());
         Some(flight)
     }
 
-    fn leave(&mut self, waiters: &mut [Waiter<C>]) {
+    /// Whether no client finds a place to wait for these. Some places are kept for others, so
+    /// that one that is silent cannot take them all.
+    pub fn is_full_for(&self, lane: Lane) -> bool {
+        let waiting = self.by_lane.get(&lane).copied().unwrap_or(0);
+        self.waiting >= self.max_waiting || waiting >= self.max_waiting - self.max_waiting / 4
+    }
+
+    /// Whether somebody finds no place.
+    pub fn is_full(&self) -> bool {
+        self.by_lane.keys().any(|lane| self.is_full_for(*lane))
+    }
+
+    fn count(&mut self, lane: Lane) {
+        self.waiting += 1;
+        *self.by_lane.entry(lane).or_default() += 1;
+    }
+
+    fn leave(&mut self, lane: Lane, waiters: &mut [Waiter<C>]) {
         self.waiting -= waiters.len();
+        if let Some(waiting) = self.by_lane.get_mut(&lane) {
+            *waiting -= waiters.len();
+            if *waiting == 0 {
+                self.by_lane.remove(&lane);
+            }
+        }
         let places = waiters.iter_mut().filter_map(|waiter| waiter.place.take());
         places.for_each(|place| self.admission.leave(place));
     }
 
-    /// Attempts that wait for the address of a server.
-    pub fn waiting_for_address(&self, server: Server) -> Vec<AttemptId> {
+    /// All attempts, those that are over included.
+    pub fn attempts(&self) -> impl Iterator<Item = &Attempt> {
         let flights = self.slots.iter().filter_map(|slot| slot.flight.as_ref());
-        let attempts = flights.flat_map(|flight| &flight.attempts);
-        attempts
-            .filter(|attempt| attempt.server == server && attempt.course.waits_for_address())
-            .map(|attempt| attempt.id)
-            .collect()
+        flights.flat_map(|flight| &flight.attempts)
     }
 
     /// The flight that needs something next.

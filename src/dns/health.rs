@@ -33,6 +33,13 @@ const HEDGE: (Duration, Duration, Duration) = (
     Duration::from_millis(150),
 );
 
+/// Answers to repeated datagrams, one after the other, after which their time counts all the
+/// same: the way has become longer than the retransmission time.
+const AMBIGUOUS: u32 = 3;
+
+/// Silence after which the first answer is news.
+const SILENCE: Duration = Duration::from_millis(500);
+
 /// A state that has to be found out again, with growing pauses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Recheck {
@@ -71,8 +78,12 @@ struct Latency {
 #[derive(Debug, Clone, Default)]
 pub struct Health {
     latency: Option<Latency>,
+    /// Answers in a row of which it is not known which datagram they answer.
+    ambiguous: u32,
     failures: u32,
     down: Option<Recheck>,
+    /// First query since the last answer.
+    silent_since: Option<Instant>,
     /// Datagrams without an answer while the stream answered.
     silent: u32,
     udp_dead: Option<Recheck>,
@@ -150,10 +161,25 @@ impl Health {
         self.udp_dead.as_mut().is_some_and(|dead| dead.is_due(now))
     }
 
-    /// An answer came. `took` is the time from the first query to it where that is known: not
-    /// for a datagram sent more than once (Karn's rule).
-    pub fn answered(&mut self, took: Option<Duration>) -> Option<Turn> {
-        if let Some(took) = took {
+    /// A query was sent.
+    pub fn asked(&mut self, now: Instant) {
+        self.silent_since.get_or_insert(now);
+    }
+
+    /// Whether queries have been unanswered for longer than is usual.
+    pub fn is_silent(&self, now: Instant) -> bool {
+        let waiting = |since| now.saturating_duration_since(since);
+        self.silent_since
+            .is_some_and(|since| waiting(since) >= SILENCE.max(self.hedge()))
+    }
+
+    /// An answer came so long after the first query. `exact` unless the query had been repeated
+    /// (Karn's rule).
+    pub fn answered(&mut self, took: Duration, exact: bool) -> Option<Turn> {
+        self.silent_since = None;
+        self.ambiguous = if exact { 0 } else { self.ambiguous + 1 };
+        if exact || self.latency.is_none() || self.ambiguous >= AMBIGUOUS {
+            self.ambiguous = 0;
             self.latency = Some(match self.latency {
                 None => Latency {
                     mean: took,
@@ -208,12 +234,12 @@ mod tests {
         let now = Instant::now();
         let mut health = Health::default();
         assert_eq!([health.failed(now), health.failed(now)], [None; 2]);
-        assert_eq!(health.answered(None), None);
+        assert_eq!(health.answered(MS, true), None);
         assert_eq!([health.failed(now), health.failed(now)], [None; 2]);
         assert_eq!(health.failed(now), Some(Turn::Down));
         assert_eq!(health.failed(now), None, "told once");
         assert!(health.is_down());
-        assert_eq!(health.answered(None), Some(Turn::Up));
+        assert_eq!(health.answered(MS, true), Some(Turn::Up));
         assert!(!health.is_down());
     }
 
@@ -242,18 +268,45 @@ mod tests {
         let mut health = Health::default();
         assert_eq!((health.pace().rto, health.hedge()), (100 * MS, 150 * MS));
         for _ in 0..50 {
-            health.answered(Some(2 * MS));
+            health.answered(2 * MS, true);
         }
         assert_eq!((health.pace().rto, health.hedge()), (40 * MS, 100 * MS));
         for _ in 0..50 {
-            health.answered(Some(200 * MS));
+            health.answered(200 * MS, true);
         }
         let rto = health.pace().rto;
         assert!(rto > 200 * MS && rto < 210 * MS, "{rto:?}");
         for _ in 0..50 {
-            health.answered(Some(3000 * MS));
+            health.answered(3000 * MS, true);
         }
         assert_eq!((health.pace().rto, health.hedge()), (400 * MS, 400 * MS));
+    }
+
+    #[test]
+    fn answers_to_repeated_datagrams_teach_when_there_is_nothing_better() {
+        let mut health = Health::default();
+        health.answered(120 * MS, false);
+        assert_eq!(health.latency(), Some(120 * MS), "better than nothing");
+        health.answered(20 * MS, true);
+        let known = health.latency();
+        for _ in 1..AMBIGUOUS {
+            health.answered(900 * MS, false);
+            assert_eq!(health.latency(), known);
+        }
+        health.answered(900 * MS, false);
+        assert!(health.latency() > known, "the way has become longer");
+    }
+
+    #[test]
+    fn silence_begins_with_the_first_query_and_ends_with_an_answer() {
+        let now = Instant::now();
+        let mut health = Health::default();
+        assert!(!health.is_silent(now + 1000 * MS), "nobody asked");
+        health.asked(now);
+        health.asked(now + 400 * MS);
+        assert!(!health.is_silent(now + 499 * MS) && health.is_silent(now + 500 * MS));
+        health.answered(MS, true);
+        assert!(!health.is_silent(now + 1000 * MS));
     }
 
     #[test]

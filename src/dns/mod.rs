@@ -3,9 +3,9 @@
 //! Pure: `wire` (messages as bytes), `cache`, `hosts`, `route` (who answers), `upstream` with
 //! `health`, `flight` with `attempt` and `course` (questions on their way), `answer_rules`,
 //! `rebind` and `ttl` (what becomes of answers), `forward` (the state machine over all of
-//! them), `admission`, `querylog`, `udp_pool` and `udp_ids` (which socket, which ID), `frame`,
-//! `notify`, `counted`, `stats`. I/O: `server` with `serve` (clients by UDP), `tcp` (clients by
-//! TCP), `udp` and `stream` (upstreams).
+//! them), `udp_pool` with `udp_ids` (which socket, which ID), `admission`, `querylog`,
+//! `frame`, `notify`, `counted`, `stats`. I/O: `server` with `serve` (clients by UDP), `tcp`
+//! (clients by TCP), `udp` and `stream` (upstreams).
 
 pub mod admission;
 pub mod answer_rules;

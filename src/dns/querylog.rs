@@ -1,6 +1,5 @@
 //! The last queries, for `dae status`: a ring of fixed size, off unless asked for. Pure.
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -8,6 +7,7 @@ use std::time::Duration;
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
+use super::wire::rcode_name;
 use crate::config::qtype_name;
 
 /// Longest name kept, bytes; of a longer one the end is cut off.
@@ -104,9 +104,8 @@ impl std::fmt::Debug for Name {
     }
 }
 
-/// `{"at": 12.5, "client": "192.0.2.1", "name": "www.example", "type": "AAAA", "outcome":
-/// "upstream", "upstream": "name", "rcode": "NOERROR", "ms": 21}`; `upstream` is null for other
-/// outcomes. A type without a name is `TYPE1234` (RFC 3597), such a code `RCODE12`.
+/// `{"at": 12.5, "client": "192.0.2.1", "name": "www.example", "type": "A", "outcome": "upstream",
+/// "upstream": "name", "rcode": "NOERROR", "ms": 21}`; `upstream` is null for other outcomes.
 impl Serialize for Line {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let upstream = match &self.outcome {
@@ -117,31 +116,13 @@ impl Serialize for Line {
         line.serialize_field("at", &(self.at.as_millis() as f64 / 1000.0))?;
         line.serialize_field("client", &self.client)?;
         line.serialize_field("name", self.name.as_str())?;
-        line.serialize_field("type", &qtype_word(self.qtype))?;
+        line.serialize_field("type", &qtype_name(self.qtype))?;
         line.serialize_field("outcome", self.outcome.word())?;
         line.serialize_field("upstream", &upstream)?;
-        line.serialize_field("rcode", &rcode_word(self.rcode))?;
+        line.serialize_field("rcode", &rcode_name(self.rcode))?;
         line.serialize_field("ms", &self.ms)?;
         line.end()
     }
-}
-
-fn qtype_word(qtype: u16) -> Cow<'static, str> {
-    qtype_name(qtype).map_or_else(|| format!("TYPE{qtype}").into(), Cow::Borrowed)
-}
-
-/// Words of RFC 1035, 4.1.1, and RFC 2136, 2.2.
-const RCODES: [&str; 11] = [
-    "NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET",
-    "NXRRSET", "NOTAUTH", "NOTZONE",
-];
-
-fn rcode_word(rcode: u8) -> Cow<'static, str> {
-    let known = RCODES.get(usize::from(rcode));
-    known.map_or_else(
-        || format!("RCODE{rcode}").into(),
-        |word| Cow::Borrowed(*word),
-    )
 }
 
 /// The last lines. Its memory is taken once, when it is made.
@@ -262,14 +243,14 @@ mod tests {
         log.push(|| Line {
             outcome: Outcome::Upstream("first".into()),
             client: "2001:db8::1".parse().unwrap(),
-            qtype: 1234,
+            qtype: 99,
             rcode: 3,
             ..line(2)
         });
         let expected = serde_json::json!([
             {"at": 1.5, "client": "192.0.2.1", "name": "www.example", "type": "AAAA",
              "outcome": "cache", "upstream": null, "rcode": "NOERROR", "ms": 1},
-            {"at": 3.0, "client": "2001:db8::1", "name": "www.example", "type": "TYPE1234",
+            {"at": 3.0, "client": "2001:db8::1", "name": "www.example", "type": "TYPE99",
              "outcome": "upstream", "upstream": "first", "rcode": "NXDOMAIN", "ms": 2},
         ]);
         assert_eq!(serde_json::to_value(&log).unwrap(), expected);

@@ -232,9 +232,8 @@ impl Server {
                     .exchanges
                     .send(self, attempt, addr, &mut message, fresh);
                 if let Err(fault) = sent {
-                    self.forwarder
-                        .borrow_mut()
-                        .udp_failed(Instant::now(), attempt, fault);
+                    let mut forwarder = self.forwarder.borrow_mut();
+                    forwarder.udp_failed(Instant::now(), attempt, fault);
                 }
             }
             Effect::EndUdp { attempt, .. } => self.exchanges.end(attempt),
@@ -242,6 +241,7 @@ impl Server {
                 attempt,
                 addr,
                 message,
+                fresh: false,
                 ..
             } => {
                 if !self.streams.send(self, attempt, addr, message) {
@@ -252,6 +252,7 @@ impl Server {
                     );
                 }
             }
+            Effect::SendStream { fresh: true, .. } => {}
             Effect::EndStream { attempt, timed_out } => self.streams.end(attempt, timed_out),
             Effect::Learn { name, addrs, ttl } => (self.learn)(&name, &addrs, ttl),
             Effect::Failed { name, upstream } => {

@@ -33,6 +33,14 @@ pub struct Exchanges {
     late: Cell<u64>,
 }
 
+/// A socket that could not send.
+struct Broken {
+    socket: SocketId,
+    /// Opened for this query.
+    new: bool,
+    error: io::Error,
+}
+
 impl Exchanges {
     /// None open.
     pub fn new() -> io::Result<Self> {
@@ -56,16 +64,20 @@ impl Exchanges {
         message: &mut [u8],
         fresh: bool,
     ) -> Result<(), Fault> {
-        let Err((socket, error)) = self.try_send(attempt, addr, message, fresh)? else {
+        let Err(mut broken) = self.try_send(attempt, addr, message, fresh)? else {
             return Ok(());
         };
-        // The error may be that of an earlier query on the same socket. A new one says more.
-        let was_shared = self.fail(server, socket, Some(attempt)) > 0;
-        if was_shared && self.try_send(attempt, addr, message, fresh)?.is_ok() {
-            return Ok(());
+        self.fail(server, broken.socket, Some(attempt));
+        // On a used socket it is the error of an earlier query, or of an address that is ours
+        // no more. What a new one says is about this query.
+        if !broken.new {
+            match self.try_send(attempt, addr, message, fresh)? {
+                Ok(()) => return Ok(()),
+                Err(again) => broken = again,
+            }
+            self.fail(server, broken.socket, Some(attempt));
         }
-        self.pool.borrow_mut().end(attempt);
-        Err(fault(&error))
+        Err(fault(&broken.error))
     }
 
     /// Sends once. The inner result is that of the send call.
@@ -75,9 +87,11 @@ impl Exchanges {
         addr: SocketAddr,
         message: &mut [u8],
         fresh: bool,
-    ) -> Result<Result<(), (SocketId, io::Error)>, Fault> {
+    ) -> Result<Result<(), Broken>, Fault> {
         let mut pool = self.pool.borrow_mut();
+        let mut new = false;
         let open = |id: SocketId| {
+            new = true;
             let socket = dial::udp_connected(addr)?;
             self.watch.add(&socket, id.0)?;
             Ok(socket)
@@ -90,7 +104,7 @@ impl Exchanges {
         let Some(io) = pool.get(socket) else {
             return Err(Fault::Local);
         };
-        Ok(deliver(io, message).map_err(|error| (socket, error)))
+        Ok(deliver(io, message).map_err(|error| Broken { socket, new, error }))
     }
 
     fn unplaced(&self, why: &Unplaced<io::Error>) -> Fault {
@@ -130,15 +144,13 @@ impl Exchanges {
     }
 
     /// Closes a socket that reported an error: it does not say whose, so all that wait there
-    /// fail but `except`. Their number.
-    fn fail(&self, server: &Server, socket: SocketId, except: Option<AttemptId>) -> usize {
+    /// fail but `except`.
+    fn fail(&self, server: &Server, socket: SocketId, except: Option<AttemptId>) {
         let failed = self.pool.borrow_mut().fail(socket);
         let now = Instant::now();
         let mut forwarder = server.forwarder.borrow_mut();
         let others = failed.iter().filter(|attempt| Some(**attempt) != except);
-        others
-            .map(|attempt| forwarder.udp_failed(now, *attempt, Fault::Remote))
-            .count()
+        others.for_each(|attempt| forwarder.udp_failed(now, *attempt, Fault::Remote));
     }
 
     /// Takes one datagram, or an error, from a socket.
@@ -152,7 +164,7 @@ impl Exchanges {
         match received {
             Ok(length) => self.hear(server, now, socket, &mut buffer[..length]),
             Err(error) if is_passing(&error) => {}
-            Err(_) => drop(self.fail(server, socket, None)),
+            Err(_) => self.fail(server, socket, None),
         }
     }
 

@@ -304,11 +304,11 @@ impl<P: Clone + PartialEq, A: Copy + Eq + Hash, S> Pool<P, A, S> {
             let Some(known) = self.attempts.get_mut(attempt) else {
                 continue;
             };
-            let left = known.earlier.take().filter(|place| place.socket != id);
-            match left {
-                None if known.latest.socket == id => drop(self.attempts.remove(attempt)),
-                Some(left) if known.latest.socket == id => known.latest = left,
-                left => known.earlier = left,
+            // The two places of an attempt are on different sockets.
+            match known.earlier.take() {
+                Some(earlier) if known.latest.socket == id => known.latest = earlier,
+                Some(_) => {}
+                None => drop(self.attempts.remove(attempt)),
             }
         }
         self.remove(id);

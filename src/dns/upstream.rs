@@ -96,14 +96,32 @@ impl Addresses {
         }
     }
 
-    /// The address to ask; old ones are better than none.
-    pub fn current(&self) -> Option<SocketAddr> {
-        self.known.get(self.preferred).copied()
+    /// The address to ask, the `turn`th from the preferred one; old ones are better than none.
+    pub fn get(&self, turn: usize) -> Option<SocketAddr> {
+        let at = (self.preferred + turn).checked_rem(self.known.len())?;
+        self.known.get(at).copied()
     }
 
-    /// Another address is tried next.
-    pub fn rotate(&mut self) {
-        if !self.known.is_empty() {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Whether none is known.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// This one answered: it is asked first from now on.
+    pub fn answered(&mut self, addr: SocketAddr) {
+        if let Some(at) = self.known.iter().position(|known| *known == addr) {
+            self.preferred = at;
+        }
+    }
+
+    /// This one did not answer: another is tried next.
+    pub fn failed(&mut self, addr: SocketAddr) {
+        if self.get(0) == Some(addr) {
             self.preferred = (self.preferred + 1) % self.known.len();
         }
     }
@@ -232,10 +250,10 @@ impl Upstreams {
         upstream.map_or(Transport::TcpUdp, |upstream| upstream.config.transport)
     }
 
-    /// Where to ask.
-    pub fn addr(&self, server: Server) -> Option<SocketAddr> {
+    /// Where to ask, the `turn`th address from the preferred one.
+    pub fn addr(&self, server: Server, turn: usize) -> Option<SocketAddr> {
         match server {
-            Server::Upstream(id) => self.get(id)?.addresses.current(),
+            Server::Upstream(id) => self.get(id)?.addresses.get(turn),
             Server::AsIs(addr) => Some(addr),
         }
     }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use async_io::{Async, Timer};
 use futures_lite::future;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::{Ipv4RecvErr, Ipv6RecvErr};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::OWN_MARK;
@@ -58,6 +60,11 @@ pub fn udp(peer: SocketAddr) -> io::Result<Async<UdpSocket>> {
 /// errors of send and receive. It does not block. Every call has a new random source port.
 pub fn udp_connected(peer: SocketAddr) -> io::Result<UdpSocket> {
     let socket = open(peer, Type::DGRAM, Protocol::UDP)?;
+    // Without it only "port unreachable" is told, not that host or network are (man 7 ip).
+    match peer {
+        SocketAddr::V4(_) => setsockopt(&socket, Ipv4RecvErr, &true)?,
+        SocketAddr::V6(_) => setsockopt(&socket, Ipv6RecvErr, &true)?,
+    }
     socket.connect(&peer.into())?;
     Ok(socket.into())
 }

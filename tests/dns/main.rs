@@ -14,5 +14,6 @@ mod random;
 mod scenario;
 mod server;
 mod sockets;
+mod udp;
 mod upstream;
 mod wire;

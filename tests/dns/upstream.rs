@@ -150,7 +150,8 @@ fn serve_udp(socket: &UdpSocket, seen: &Seen) {
             }
         }
         if !reply.is_empty() {
-            socket.send_to(&reply, from).unwrap();
+            // Who asked may be out of reach by now.
+            let _ = socket.send_to(&reply, from);
         }
     }
 }

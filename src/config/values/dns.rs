@@ -1,5 +1,6 @@
 //! Names, and words of the DNS sections.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -138,10 +139,10 @@ const QTYPES: [(&str, u16); 20] = [
     ("CAA", 257),
 ];
 
-/// The name of a query type, where it is known.
-pub fn qtype_name(qtype: u16) -> Option<&'static str> {
+/// A query type as [`qtype`] reads it: its name, else `TYPE` and the number.
+pub fn qtype_name(qtype: u16) -> Cow<'static, str> {
     let known = QTYPES.iter().find(|(_, number)| *number == qtype);
-    known.map(|(name, _)| *name)
+    known.map_or_else(|| format!("TYPE{qtype}").into(), |(name, _)| (*name).into())
 }
 
 /// A query type by name, by number, or as `TYPE65` (RFC 3597).

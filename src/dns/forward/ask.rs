@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::super::attempt::{Attempt, AttemptId};
 use super::super::course::{Course, Leg, Pace};
-use super::super::flight::{FlightId, Lane};
+use super::super::flight::{Candidate, FlightId, Lane};
 use super::super::route::Group;
 use super::super::upstream::Server;
 use super::super::wire::upstream_query;
@@ -20,29 +20,37 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         }
         self.ask_next(now, id);
         if group.policy == Policy::Race {
-            while self
-                .flights
-                .get(id)
-                .is_some_and(|f| !f.candidates.is_empty())
-            {
-                self.ask_next(now, id);
+            for _ in 1..group.upstreams.len() {
+                if self.next_may_win(id) {
+                    self.ask_next(now, id);
+                }
             }
         }
         self.probe(now, id, group);
     }
 
+    /// Whether the next candidate is up.
+    fn next_may_win(&mut self, id: FlightId) -> bool {
+        let next = self
+            .flights
+            .get(id)
+            .and_then(|f| f.candidates.last().copied());
+        next.is_some_and(|next| !self.upstreams.known(next.server).health.is_down())
+    }
+
     /// Begins to ask one server.
     pub(super) fn ask_server(&mut self, now: Instant, id: FlightId, server: Server) {
         if let Some(flight) = self.flights.get(id) {
-            flight.candidates = vec![server];
+            flight.candidates = vec![Candidate { server, address: 0 }];
         }
         self.ask_next(now, id);
     }
 
     /// Upstreams of a group, the first to be asked last: those that are up in the order of the
     /// policy, then those that are down. Among the fastest, one that never answered comes first,
-    /// so that its speed becomes known.
-    fn order(&mut self, group: &Group) -> Vec<Server> {
+    /// so that its speed becomes known. Where an upstream has a second address, that is tried
+    /// when all have been asked by their first one.
+    fn order(&mut self, group: &Group) -> Vec<Candidate> {
         let mut order: Vec<_> = group
             .upstreams
             .iter()
@@ -55,9 +63,18 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             })
             .collect();
         order.sort_unstable_by(|a, b| b.0.cmp(&a.0));
-        let racing = group.policy == Policy::Race && order.iter().any(|((down, ..), _)| !down);
-        order.retain(|((down, ..), _)| !(racing && *down));
-        order.into_iter().map(|(_, server)| server).collect()
+        let second = |server: &Server| match server {
+            Server::Upstream(id) => self
+                .upstreams
+                .get(*id)
+                .is_some_and(|u| u.addresses.len() > 1),
+            Server::AsIs(_) => false,
+        };
+        let servers = order.into_iter().map(|(_, server)| server);
+        let seconds = servers.clone().filter(second);
+        let seconds = seconds.map(|server| Candidate { server, address: 1 });
+        let firsts = servers.map(|server| Candidate { server, address: 0 });
+        seconds.chain(firsts).collect()
     }
 
     /// Asks the next candidate; the flight fails when nobody is left who may answer.
@@ -65,7 +82,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         let Some(flight) = self.flights.get(id) else {
             return;
         };
-        let Some(server) = flight.candidates.pop() else {
+        let Some(Candidate { server, address }) = flight.candidates.pop() else {
             flight.hedge_at = None;
             if flight.attempts.iter().all(|a| a.course.is_lost()) && flight.held.is_none() {
                 self.fail(now, id);
@@ -76,7 +93,8 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         };
         let lane = flight.key.lane;
         let more = !flight.candidates.is_empty();
-        let health = &self.upstreams.known(server).health;
+        let health = &mut self.upstreams.known(server).health;
+        health.asked(now);
         let (pace, hedge) = (health.pace(), health.hedge());
         let (transport, pace) = match lane {
             Lane::ProbeUdp(_) => (
@@ -91,7 +109,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         if let Server::Upstream(upstream) = server {
             self.look_up(now, upstream);
         }
-        let addr = self.upstreams.addr(server);
+        let addr = self.upstreams.addr(server, address);
         let course = match addr {
             Some(_) => Course::new(transport, pace, now),
             None => Course::waiting_for_address(transport, pace, now),
@@ -115,7 +133,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
     pub(super) fn open(&mut self, id: AttemptId) {
         match self.attempt(id).map(|attempt| attempt.course.udp) {
             Some(Leg::Open(_)) => self.send_udp(id, true),
-            Some(_) => self.send_stream(id),
+            Some(_) => self.send_stream(id, false),
             None => {}
         }
     }
@@ -152,7 +170,8 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         });
     }
 
-    pub(super) fn send_stream(&mut self, id: AttemptId) {
+    /// Sends the attempt's query by stream; `fresh`: by another connection than before.
+    pub(super) fn send_stream(&mut self, id: AttemptId, fresh: bool) {
         let Some(server) = self.attempt(id).map(|attempt| attempt.server) else {
             return;
         };
@@ -170,6 +189,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             server,
             addr,
             message,
+            fresh,
         });
     }
 

@@ -41,6 +41,8 @@ pub enum Effect<C> {
         addr: SocketAddr,
         /// The query, without its length.
         message: Vec<u8>,
+        /// A repetition: use another connection than before, and listen to both.
+        fresh: bool,
     },
     /// Nobody waits for the attempt's answer by stream any more.
     EndStream {

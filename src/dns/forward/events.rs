@@ -1,12 +1,13 @@
 //! What comes of the queries that were sent, and what time brings.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::super::attempt::{AttemptId, Fault};
 use super::super::course::{Due, Leg};
+use super::super::flight::Lane;
 use super::super::health::Turn;
 use super::super::upstream::Server;
-use super::super::wire::{self, Answer, Unfit, rcode};
+use super::super::wire::{self, Answer, Unfit};
 use super::{Effect, Forwarder};
 
 impl<C: Clone + PartialEq> Forwarder<C> {
@@ -22,9 +23,9 @@ impl<C: Clone + PartialEq> Forwarder<C> {
                     self.keep_fallback(id.flight, server, answer);
                     self.end_udp(now, id, false);
                 } else {
-                    let took = (sent == 1).then(|| self.since(now, id));
                     self.upstreams.known(server).stats.answered_udp += 1;
-                    self.take(now, id, answer, took);
+                    let took = self.since(now, id);
+                    self.take(now, id, answer, took, sent == 1);
                 }
             }
             Err(Unfit::Foreign) => self.udp_foreign(now, id),
@@ -65,6 +66,11 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         }
         if over {
             self.end_udp(now, id, false);
+        } else if let Some(flight) = self.flights.get(id.flight)
+            && !flight.candidates.is_empty()
+        {
+            // The next is asked while this one has a second try.
+            self.ask_next(now, id.flight);
         }
     }
 
@@ -76,6 +82,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         match walked {
             Ok(answer) if !answer.truncated => {
                 let udp_silent = self.attempt(id).is_some_and(|a| a.course.udp.is_open());
+                let took = self.since_stream(now, id);
                 if let Some(attempt) = self.attempt(id) {
                     // The connection has handed it over and waits for nothing more.
                     attempt.course.stream = Leg::Over;
@@ -84,10 +91,9 @@ impl<C: Clone + PartialEq> Forwarder<C> {
                     self.tell(server, turn);
                 }
                 self.upstreams.known(server).stats.answered_stream += 1;
-                let took = Some(self.since(now, id)).filter(|_| sent == 0);
-                self.take(now, id, answer, took);
+                self.take(now, id, answer, took, sent == 0);
             }
-            Err(Unfit::NoEdns) if self.drop_edns(id) => self.send_stream(id),
+            Err(Unfit::NoEdns) if self.drop_edns(id) => self.send_stream(id, false),
             Ok(_) | Err(_) => self.stream_failed(now, id, Fault::Remote),
         }
     }
@@ -108,6 +114,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
 
     /// Does what is due.
     pub fn tick(&mut self, now: Instant) {
+        self.pulse(now);
         while let Some((deadline, id)) = self.flights.next_deadline()
             && deadline <= now
         {
@@ -144,6 +151,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
                 self.begin_stream(now, id);
             }
             Due::BeginUdp => self.begin_udp(now, id),
+            Due::SendStreamAgain => self.send_stream_again(id),
             Due::EndUdp => {
                 self.timed_out(id);
                 self.blame_silently(id);
@@ -182,7 +190,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         if attempt.course.begin_stream(now) {
             let server = attempt.server;
             self.upstreams.known(server).stats.fallbacks += 1;
-            self.send_stream(id);
+            self.send_stream(id, false);
         }
     }
 
@@ -217,16 +225,21 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             self.flights.reschedule(id.flight);
             return;
         }
-        let (server, blamed) = (attempt.server, attempt.blamed);
-        if blamed {
+        let (server, blamed, addr) = (attempt.server, attempt.blamed, attempt.addr);
+        // That UDP does not work was known; it says nothing of the stream.
+        let asks_udp_alone = self
+            .flights
+            .get(id.flight)
+            .is_some_and(|flight| matches!(flight.key.lane, Lane::ProbeUdp(_)));
+        if blamed && !asks_udp_alone {
             let turn = self.upstreams.known(server).health.failed(now);
             if let Some(turn) = turn {
                 self.tell(server, turn);
             }
-            if let Server::Upstream(upstream) = server
+            if let (Server::Upstream(upstream), Some(addr)) = (server, addr)
                 && let Some(upstream) = self.upstreams.get_mut(upstream)
             {
-                upstream.addresses.rotate();
+                upstream.addresses.failed(addr);
             }
         }
         self.ask_next(now, id.flight);
@@ -234,27 +247,31 @@ impl<C: Clone + PartialEq> Forwarder<C> {
 
     /// An answer that fits the question. One that is an error is kept while somebody else may
     /// know better.
-    fn take(
-        &mut self,
-        now: Instant,
-        id: AttemptId,
-        answer: Answer,
-        took: Option<std::time::Duration>,
-    ) {
+    fn take(&mut self, now: Instant, id: AttemptId, answer: Answer, took: Duration, exact: bool) {
         let Some(attempt) = self.attempt(id) else {
             return;
         };
-        let server = attempt.server;
-        if let Some(turn) = self.upstreams.known(server).health.answered(took) {
+        let (server, addr) = (attempt.server, attempt.addr);
+        let health = &mut self.upstreams.known(server).health;
+        let is_news = health.is_silent(now);
+        if let Some(turn) = health.answered(took, exact) {
             self.tell(server, turn);
+        }
+        if let (Server::Upstream(upstream), Some(addr)) = (server, addr)
+            && let Some(upstream) = self.upstreams.get_mut(upstream)
+        {
+            upstream.addresses.answered(addr);
+        }
+        if is_news {
+            self.remind(now, id, server);
         }
         let Some(flight) = self.flights.get(id.flight) else {
             return;
         };
         let others = flight.attempts.iter().filter(|other| other.id != id);
         let hope = !flight.candidates.is_empty() || { others }.any(|a| !a.course.is_lost());
-        let poor = !matches!(answer.rcode, rcode::NOERROR | rcode::NXDOMAIN);
-        if poor && hope {
+        let poor = answer.is_error();
+        if poor && (hope || self.has_stale(now, id.flight)) {
             self.keep_fallback(id.flight, server, answer);
             self.end_attempt(id);
             self.ask_next(now, id.flight);
@@ -268,11 +285,13 @@ impl<C: Clone + PartialEq> Forwarder<C> {
     /// Others that were asked earlier and are silent for longer than is usual for them have
     /// failed, even though nobody waits for them any more.
     fn note_overtaken(&mut self, now: Instant, id: AttemptId) {
+        let server = self.attempt(id).map(|attempt| attempt.server);
         let Some(flight) = self.flights.get(id.flight) else {
             return;
         };
         let open = flight.attempts.iter().filter(|attempt| {
-            attempt.id < id && !attempt.course.is_lost() && !attempt.course.waits_for_address()
+            let earlier = attempt.id < id && Some(attempt.server) != server;
+            earlier && !attempt.course.is_lost() && !attempt.course.waits_for_address()
         });
         let open: Vec<_> = open.map(|a| (a.server, a.course.began())).collect();
         for (server, began) in open {
@@ -341,11 +360,19 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         Some((walked, attempt.server, attempt.course.datagrams()))
     }
 
-    fn since(&mut self, now: Instant, id: AttemptId) -> std::time::Duration {
+    /// Time since the attempt's first query.
+    fn since(&mut self, now: Instant, id: AttemptId) -> Duration {
         let began = self.attempt(id).map(|attempt| attempt.course.began());
-        began.map_or(std::time::Duration::ZERO, |began| {
-            now.saturating_duration_since(began)
-        })
+        now.saturating_duration_since(began.unwrap_or(now))
+    }
+
+    /// Time since the attempt's stream began: what UDP's silence took before is not the
+    /// stream's.
+    fn since_stream(&mut self, now: Instant, id: AttemptId) -> Duration {
+        match self.attempt(id).map(|attempt| attempt.course.stream) {
+            Some(Leg::Open(since)) => now.saturating_duration_since(since),
+            _ => Duration::ZERO,
+        }
     }
 
     fn passes_truncated(&mut self, id: AttemptId) -> bool {
@@ -359,9 +386,12 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         server: Server,
         answer: Answer,
     ) {
-        if let Some(flight) = self.flights.get(id)
-            && flight.fallback.is_none()
-        {
+        let Some(flight) = self.flights.get(id) else {
+            return;
+        };
+        // A truncated answer is better than an error.
+        let kept = flight.fallback.as_ref();
+        if kept.is_none_or(|(_, kept)| kept.is_error() && !answer.is_error()) {
             flight.fallback = Some((server, Box::new(answer)));
         }
     }

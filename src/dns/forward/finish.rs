@@ -136,8 +136,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         let fallback = flight.fallback.take();
         let last = flight.attempts.last().map(|attempt| attempt.server);
         if let Some((server, answer)) = fallback {
-            let no_error = matches!(answer.rcode, rcode::NOERROR | rcode::NXDOMAIN);
-            if no_error || !self.has_stale(now, id) {
+            if !answer.is_error() || !self.has_stale(now, id) {
                 return self.conclude(now, id, server, *answer);
             }
         }
@@ -163,7 +162,8 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         self.finish_tasks(now, &flight.key, flight.tasks, None);
     }
 
-    fn has_stale(&mut self, now: Instant, id: FlightId) -> bool {
+    /// Whether there is a stale answer that is better than an error.
+    pub(super) fn has_stale(&mut self, now: Instant, id: FlightId) -> bool {
         let Some(flight) = self.flights.get(id) else {
             return false;
         };
@@ -173,7 +173,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
     }
 
     /// Gives the clients of a flight the stale answer, if there is one. The flight goes on, to
-    /// make it new.
+    /// make it new, unless there are too many of that kind.
     pub(super) fn answer_stale(&mut self, now: Instant, id: FlightId) {
         let Some(flight) = self.flights.get(id) else {
             return;
@@ -201,6 +201,12 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             self.send(waiter, message);
         }
         self.cache.refresh_failed(now, cache_key, asked(&key));
+        if self.flights.has_too_many_tasks()
+            && let Some(flight) = self.close(id)
+        {
+            self.stats.tasks_refused += 1;
+            self.finish_tasks(now, &key, flight.tasks, None);
+        }
     }
 
     /// Takes a flight away and closes what it has open.

@@ -5,13 +5,15 @@
 //! that waits gets exactly one [`Effect::Reply`].
 //!
 //! `query` takes what clients ask, `ask` asks upstreams, `events` takes what comes of it,
-//! `finish` ends flights, `tasks` are the questions of our own.
+//! `silence` looks after upstreams that are silent, `finish` ends flights, `tasks` are the
+//! questions of our own.
 
 mod ask;
 mod effect;
 mod events;
 mod finish;
 mod query;
+mod silence;
 mod tasks;
 
 use std::collections::VecDeque;
@@ -48,6 +50,9 @@ pub struct Forwarder<C> {
     cache: Cache,
     flights: Flights<C>,
     effects: VecDeque<Effect<C>>,
+    /// See [`silence`].
+    pulse_at: Option<Instant>,
+    pulses: usize,
     stats: DnsStats,
     log: QueryLog,
     started: Instant,
@@ -111,6 +116,8 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             cache: Cache::new(dns.cache_bytes as usize, dns.serve_stale),
             flights: Flights::new(dns.max_queries as usize, dns.max_client_queries),
             effects: VecDeque::new(),
+            pulse_at: None,
+            pulses: 0,
             stats: DnsStats::default(),
             log: QueryLog::new(dns.query_log as usize),
             started: now,
@@ -154,7 +161,9 @@ impl<C: Clone + PartialEq> Forwarder<C> {
 
     /// When [`Self::tick`] is to be called next.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.flights.next_deadline().map(|(deadline, _)| deadline)
+        let flight = self.flights.next_deadline().map(|(deadline, _)| deadline);
+        let (at, pulse) = (flight?, self.pulse_at);
+        Some(pulse.map_or(at, |pulse| pulse.min(at)))
     }
 
     /// Next thing to do, in order.

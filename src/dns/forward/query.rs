@@ -223,6 +223,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             }
             Joined::Full => {
                 self.stats.overflowed += 1;
+                self.begin_pulse(now);
                 return self.refuse_one(now, asked, out);
             }
             Joined::Crowded => {

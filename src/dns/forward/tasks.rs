@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use super::super::attempt::Attempt;
 use super::super::flight::{Companion, FlightId, Joined, Key, Lane, Task};
 use super::super::route::{Group, Route};
 use super::super::upstream::{Server, UpstreamId};
@@ -202,9 +203,17 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             known.addresses.found(now, addrs, ttl);
         }
         let server = Server::Upstream(upstream);
-        let addr = self.upstreams.addr(server);
+        let addr = self.upstreams.addr(server, 0);
         let pace = self.upstreams.known(server).health.pace();
-        for id in self.flights.waiting_for_address(server) {
+        let waits =
+            |attempt: &&Attempt| attempt.server == server && attempt.course.waits_for_address();
+        let waiting: Vec<_> = self
+            .flights
+            .attempts()
+            .filter(waits)
+            .map(|a| a.id)
+            .collect();
+        for id in waiting {
             match (addr, self.attempt(id)) {
                 (Some(_), Some(attempt)) => {
                     attempt.addr = addr;

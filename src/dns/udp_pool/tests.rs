@@ -6,11 +6,6 @@ use proptest::prelude::*;
 
 use super::*;
 
-const WIDE: Limits = Limits {
-    spread: 4,
-    ..DIRECT
-};
-
 type Tested = Pool<u8, u64, SocketId>;
 
 /// Good enough numbers (SplitMix64).
@@ -25,7 +20,7 @@ fn numbers(seed: u16) -> impl FnMut() -> u16 {
 
 fn place(pool: &mut Tested, attempt: u64, fresh: bool, random: &mut dyn FnMut() -> u16) -> Place {
     let opened = |id| Ok::<_, ()>(id);
-    pool.place(attempt, &0, &WIDE, fresh, random, opened)
+    pool.place(attempt, &0, &DIRECT, fresh, random, opened)
         .unwrap()
 }
 
@@ -50,18 +45,18 @@ fn queries_spread_over_four_sockets_at_random_and_no_more() {
 #[test]
 fn a_socket_has_a_life_and_room_for_so_many() {
     let (mut pool, mut random) = (Tested::new(), numbers(1));
-    let places: Vec<_> = (0..4 * WIDE.at_once as u64)
+    let places: Vec<_> = (0..4 * DIRECT.at_once as u64)
         .map(|attempt| place(&mut pool, attempt, false, &mut random))
         .collect();
     let crowds = places.iter().map(|place| pool.waiting(place.socket).len());
-    assert_eq!(crowds.max(), Some(WIDE.at_once));
+    assert_eq!(crowds.max(), Some(DIRECT.at_once));
     assert!((5..9).contains(&pool.len()), "{} sockets", pool.len());
     // Answered one by one, a socket carries no more than its life.
     let (mut carried, mut attempt) = (HashMap::<SocketId, usize>::new(), 10_000);
     for place in places {
         *carried.entry(place.socket).or_default() += 1;
     }
-    (0..4 * WIDE.at_once as u64).for_each(|attempt| {
+    (0..4 * DIRECT.at_once as u64).for_each(|attempt| {
         let known = pool.attempts[&attempt].latest;
         assert_eq!(pool.hear(known), Heard::Waiting(attempt));
         pool.end(attempt);
@@ -73,11 +68,11 @@ fn a_socket_has_a_life_and_room_for_so_many() {
         assert_eq!(pool.hear(place), Heard::Waiting(attempt));
         pool.end(attempt);
     }
-    assert!(carried.values().all(|count| *count <= WIDE.life));
+    assert!(carried.values().all(|count| *count <= DIRECT.life));
     assert!(
         carried
             .values()
-            .filter(|count| **count == WIDE.life)
+            .filter(|count| **count == DIRECT.life)
             .count()
             > 10
     );
@@ -225,15 +220,15 @@ fn sockets_grow_neither_old_nor_idle() {
 #[test]
 fn the_caps_hold_and_a_full_pool_says_so() {
     let (mut pool, mut random) = (Tested::new(), numbers(1));
-    let all = (MAX_SOCKETS * WIDE.at_once) as u64;
+    let all = (MAX_SOCKETS * DIRECT.at_once) as u64;
     for attempt in 0..all {
         place(&mut pool, attempt, false, &mut random);
     }
     assert_eq!(pool.len(), MAX_SOCKETS);
     let opened = |id| Ok::<_, ()>(id);
-    let more = pool.place(all, &0, &WIDE, false, &mut random, opened);
+    let more = pool.place(all, &0, &DIRECT, false, &mut random, opened);
     assert_eq!(more, Err(Unplaced::Full));
-    let other = pool.place(all, &1, &WIDE, false, &mut random, opened);
+    let other = pool.place(all, &1, &DIRECT, false, &mut random, opened);
     assert_eq!(other, Err(Unplaced::Full), "of another peer");
     // A repetition goes the same way again.
     let known = pool.attempts[&0].latest;
@@ -241,7 +236,7 @@ fn the_caps_hold_and_a_full_pool_says_so() {
     // One on which nobody waits makes room.
     let emptied = pool.waiting(known.socket);
     emptied.iter().for_each(|attempt| pool.end(*attempt));
-    pool.place(all, &1, &WIDE, false, &mut random, opened)
+    pool.place(all, &1, &DIRECT, false, &mut random, opened)
         .unwrap();
     assert!(pool.get(known.socket).is_none());
     for attempt in 0..=all {
@@ -257,11 +252,11 @@ fn the_caps_hold_and_a_full_pool_says_so() {
 #[test]
 fn what_cannot_be_opened_is_told_unless_another_will_do() {
     let (mut pool, mut random) = (Tested::new(), numbers(1));
-    let refused = pool.place(1, &0, &WIDE, false, &mut random, |_| Err("no"));
+    let refused = pool.place(1, &0, &DIRECT, false, &mut random, |_| Err("no"));
     assert_eq!(refused, Err(Unplaced::Open("no")));
     assert!(pool.is_empty() && pool.attempts.is_empty());
     let first = place(&mut pool, 1, false, &mut random);
-    let second = pool.place(2, &0, &WIDE, false, &mut random, |_| Err("no"));
+    let second = pool.place(2, &0, &DIRECT, false, &mut random, |_| Err("no"));
     assert_eq!(second.unwrap().socket, first.socket);
 }
 
@@ -282,7 +277,7 @@ proptest! {
                 0..=5 => {
                     let opened = |id| Ok::<_, ()>(id);
                     let placed =
-                        pool.place(attempt, &peer, &WIDE, step == 0, &mut random, opened).unwrap();
+                        pool.place(attempt, &peer, &DIRECT, step == 0, &mut random, opened).unwrap();
                     let known = waiting.entry(attempt).or_default();
                     if !known.contains(&placed) {
                         prop_assert!(used.insert((placed.socket, placed.id)), "{placed:?} twice");

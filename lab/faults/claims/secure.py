@@ -1,0 +1,233 @@
+"""One upstream by TLS or HTTPS: what the handshake, the certificate and the server can do."""
+
+from lab.faults import asker, expect, message, plan
+from lab.tour import claim
+
+plan.chapter(__name__)
+
+BLOCK = 128  # RFC 8467: queries are padded to a multiple of this
+
+
+def tls(name, mode="good", **more):
+    """An upstream by TLS."""
+    return plan.upstream(f"tls-{name}", "tls", tls=mode, **more)
+
+
+def https(name, mode="good", **more):
+    """An upstream by HTTPS."""
+    return plan.upstream(f"https-{name}", "https", https=mode, **more)
+
+
+def both(name, mode="good", **more):
+    """The same for either."""
+    return tls(name, mode, **more), https(name, mode, **more)
+
+
+GOOD = both("good")
+
+
+@claim("TLS and HTTPS: the answer, and queries padded to 128 bytes", together=True)
+def good(world, row):
+    row.did = "tls://, https://"
+    for upstream in GOOD:
+        name = plan.fresh(upstream)
+        expect.answered(row, name, within=250)
+        expect.answered(row, plan.fresh(upstream))
+        lengths = [each["length"] for each in world.faulty.asked(name)]
+        row.saw += f", query of {lengths} bytes"
+        row.want(lengths == [BLOCK], f"one query of {BLOCK} bytes")
+
+
+@claim("TLS and HTTPS: 300 queries at once, at most 4 connections")
+def many(world, row):
+    row.did = "tls://, https://, from 100 clients"
+    for upstream in GOOD:
+        told = asker.Volley(expect.names(upstream, 300), sources=asker.CROWD).over_udp()
+        expect.all_answered(row, told, p99=1000)
+        most = world.faulty.see(upstream)["most"]
+        row.saw += f", {most} connections"
+        row.want(most <= 4, "4 at most")
+
+
+CERTIFICATES = {kind: both(kind.replace("_", "-"), certificate=kind)
+                for kind in ("wrong_name", "expired", "early", "untrusted")}
+
+
+def _untrusted(kind, text):
+    @claim(f"certificate {text}: SERVFAIL at once, nothing is asked", together=True)
+    def _check(world, row):
+        row.did = "tls://, https://"
+        for upstream in CERTIFICATES[kind]:
+            expect.refusal(row, plan.fresh(upstream), within=500)
+            row.want(not world.faulty.see(upstream)["seen"], "no query to get there")
+
+
+_untrusted("wrong_name", "of somebody else")
+_untrusted("expired", "expired")
+_untrusted("early", "of the future")
+_untrusted("untrusted", "of an authority that is not trusted")
+
+PINNED = both("pinned", certificate="untrusted", options=("list pin '@pin untrusted@'",))
+MISPINNED = both("mispinned", options=("list pin '@pin untrusted@'",))
+PINNED_TOO = both("pinned-too", options=("list pin '@pin expired@'", "list pin '@pin good@'"))
+
+
+@claim("pin: alone it vouches for a key, one of several is enough", together=True)
+def pinned(_world, row):
+    row.did = "untrusted authority and its pin; good one and the second of two pins"
+    for upstream in (*PINNED, *PINNED_TOO):
+        expect.answered(row, plan.fresh(upstream), within=250)
+
+
+@claim("pin of another key: SERVFAIL at once, nothing is asked", together=True)
+def mispinned(world, row):
+    row.did = "tls://, https://, good certificate"
+    for upstream in MISPINNED:
+        expect.refusal(row, plan.fresh(upstream), within=500)
+        row.want(not world.faulty.see(upstream)["seen"], "no query to get there")
+
+
+NAMED = both("named", host=message.SERVER_NAME,
+             options=(f"list addr '{message.SERVER_ADDRESS}'",))
+MISNAMED = both("misnamed", options=("option tls_name 'elsewhere.example'",))
+BOOTSTRAP = plan.upstream("bootstrap", "udp", udp="good", rule=False)
+BOOTED = both("booted", host=message.SERVER_NAME)
+plan.SETTINGS[__name__].append("option bootstrap 'bootstrap'")
+
+
+@claim("upstream by name: with addresses nobody is asked, else the bootstrap", together=True)
+def named(world, row):
+    row.did = "tls://, https:// with list addr; then without"
+    for upstream in NAMED:
+        expect.answered(row, plan.fresh(upstream), within=250)
+    for upstream in BOOTED:
+        expect.answered(row, plan.fresh(upstream), within=250)
+    asked = {each["name"] for each in world.faulty.see(BOOTSTRAP)["seen"]}
+    row.saw += f"; bootstrap saw {' '.join(asked)}"
+    row.want(asked == {message.SERVER_NAME}, f"{message.SERVER_NAME} alone to be asked for")
+
+
+@claim("tls_name that the certificate does not have: SERVFAIL at once", together=True)
+def misnamed(_world, row):
+    row.did = "tls://, https://"
+    for upstream in MISNAMED:
+        expect.refusal(row, plan.fresh(upstream), within=500)
+
+
+HANG, PLAIN, CLOSED, RESET = (both(kind.replace("_", "-"), kind) for kind in (
+    "hang", "plain", "close_early", "reset_early"))
+SILENT, HALF, RESET_LATER = (both(kind, kind) for kind in ("silent", "half", "reset"))
+REFUSED = (tls("refused", "closed"), https("refused", "closed"))
+BLACK = both("black")
+
+
+@claim("TLS handshake that hangs: SERVFAIL by the deadline", together=True)
+def hang(_world, row):
+    row.did = "tls://, https://"
+    for upstream in HANG:
+        expect.gives_up(row, plan.fresh(upstream), expect.STREAM_ENDS)
+
+
+@claim("TLS and HTTPS into a black hole: SERVFAIL by the deadline", together=True)
+def black(world, row):
+    row.did = "tls://, https://"
+    for upstream in BLACK:
+        with world.silent(upstream):
+            expect.gives_up(row, plan.fresh(upstream), expect.STREAM_ENDS)
+
+
+@claim("TLS and HTTPS that take the query and are silent: SERVFAIL by the deadline", together=True)
+def silent(_world, row):
+    row.did = "tls://, https://"
+    for upstream in SILENT:
+        expect.gives_up(row, plan.fresh(upstream), expect.STREAM_ENDS)
+
+
+@claim("no TLS there, closed, reset, refused, half an answer: SERVFAIL at once", together=True)
+def broken(_world, row):
+    row.did = "tls://, https:// each"
+    for pair in (PLAIN, CLOSED, RESET, REFUSED, RESET_LATER, HALF):
+        for upstream in pair:
+            expect.refusal(row, plan.fresh(upstream), within=500)
+
+
+OLD, TOO_OLD = both("old", "tls12"), both("too-old", "tls11")
+
+
+@claim("TLS 1.2: the answer; TLS 1.1: SERVFAIL at once", together=True)
+def versions(_world, row):
+    row.did = "tls://, https://"
+    for upstream in OLD:
+        expect.answered(row, plan.fresh(upstream), within=250)
+    for upstream in TOO_OLD:
+        expect.refusal(row, plan.fresh(upstream), within=500)
+
+
+SERVFAIL, REFUSES = both("servfail", "servfail"), both("refuses", "refused")
+
+
+@claim("SERVFAIL and REFUSED over TLS and HTTPS: the same", together=True)
+def codes(_world, row):
+    row.did = "tls://, https://"
+    for upstream in SERVFAIL:
+        expect.refusal(row, plan.fresh(upstream), within=250)
+    for upstream in REFUSES:
+        expect.refusal(row, plan.fresh(upstream), message.REFUSED, within=250)
+
+
+EACH = both("each", "each")
+
+
+@claim("TLS and HTTPS closed after each answer, 100 pipelined: 100 answered, sessions resumed")
+def each(world, row):
+    row.did = "tls://, https://, 100 by UDP"
+    for upstream in EACH:
+        expect.all_answered(row, asker.Volley(expect.names(upstream, 100)).over_udp())
+        state = world.faulty.see(upstream)
+        row.saw += f", {state['opened']} connections, {state['resumed']} resumed"
+        row.want(state["resumed"] >= state["opened"] / 2, "half of them resumed")
+
+
+REORDER = tls("reorder", "reorder 20")
+SLOW = tls("slow", "slow 1000")
+FORGOTTEN = both("forgotten")
+
+
+@claim("TLS answers out of order, and byte by byte", together=True)
+def order(_world, row):
+    row.did = "tls://, 100 at once, last first; then one that takes 1 s"
+    expect.all_answered(row, asker.Volley(expect.names(REORDER, 100)).over_udp(), p99=500)
+    expect.answered(row, plan.fresh(SLOW), within=1000 + expect.SLACK, after=900)
+
+
+@claim("TLS and HTTPS connection that somebody on the way forgot: answered by a new one",
+       together=True)
+def forgotten(world, row):
+    row.did = "tls://, https://"
+    for upstream in FORGOTTEN:
+        name = plan.fresh(upstream)
+        expect.answered(row, name, within=250)
+        with world.faults("forgotten", world.faulty.asked(name)[0]["port"]):
+            expect.answered(row, plan.fresh(upstream), within=1000)
+            expect.answered(row, plan.fresh(upstream))
+
+
+HTTP = {mode: https(mode.replace(" ", "-"), mode)
+        for mode in ("status 500", "status 404", "text", "long", "empty", "cancel")}
+GOAWAY, MUTE = https("goaway", "goaway"), https("mute", "mute")
+
+
+@claim("HTTPS status 500 and 404, wrong type, too long, empty, cancelled: SERVFAIL at once",
+       together=True)
+def http(_world, row):
+    row.did = ", ".join(HTTP)
+    for upstream in HTTP.values():
+        expect.refusal(row, plan.fresh(upstream), within=500)
+
+
+@claim("HTTPS that goes away instead of answering, or says nothing at all: SERVFAIL in time",
+       together=True)
+def goaway(_world, row):
+    row.did = "GOAWAY to each query; TLS and then not even SETTINGS"
+    expect.refusal(row, plan.fresh(GOAWAY), within=expect.STREAM_ENDS + expect.SLACK)
+    expect.gives_up(row, plan.fresh(MUTE), expect.STREAM_ENDS)
