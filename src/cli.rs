@@ -21,6 +21,8 @@ dae: transparent proxy and DNS forwarder
   dae run            run in the foreground until TERM or INT
   dae check          read the configuration and print every problem
   dae status         what the running daemon does [--json]
+                     --queries [N]: the last DNS queries, where they are logged
+  dae reload         read the configuration again, as SIGHUP does
   dae trace SRC DST  which rule decides a flow, and why
                      SRC and DST: ADDRESS, ADDRESS:PORT or [IPV6]:PORT
                      [--proto tcp|udp] [--domain NAME]... [--mac MAC]
@@ -53,10 +55,19 @@ pub enum Command {
     Run,
     /// `dae check`.
     Check,
+    /// `dae reload`.
+    Reload,
     /// `dae status`.
     Status {
         /// The document as it is.
         json: bool,
+    },
+    /// `dae status --queries`.
+    Queries {
+        /// The document as it is.
+        json: bool,
+        /// The last so many; all that there are if not said.
+        last: Option<u32>,
     },
     /// `dae trace`.
     Trace(Box<Trace>),
@@ -99,6 +110,7 @@ struct Words {
     run_dir: Option<PathBuf>,
     names: Vec<String>,
     json: bool,
+    queries: bool,
     markdown: bool,
     version: bool,
     help: bool,
@@ -118,6 +130,12 @@ impl Words {
                 Short('h') | Long("help") => self.help = true,
                 Short('V') | Long("version") => self.version = true,
                 Long("json") => self.json = true,
+                Long("queries") => {
+                    self.queries = true;
+                    if let Some(last) = parser.optional_value() {
+                        self.names.push(last.string()?);
+                    }
+                }
                 Long("markdown") => self.markdown = true,
                 Long("proto") => self.proto = Some(parser.value()?.parse()?),
                 Long("domain") => self.domains.push(parser.value()?.string()?),
@@ -144,6 +162,7 @@ impl Words {
 
     fn command(&mut self) -> Result<Command, lexopt::Error> {
         let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
+        let is_status = names.first() == Some(&"status");
         let is_trace = names.first() == Some(&"trace");
         let for_trace = self.proto.is_some()
             || !self.domains.is_empty()
@@ -151,7 +170,8 @@ impl Words {
             || self.interface.is_some()
             || self.dscp.is_some();
         let misplaced = [
-            (self.json && names != ["status"], "--json goes with status"),
+            (self.json && !is_status, "--json goes with status"),
+            (self.queries && !is_status, "--queries goes with status"),
             (
                 self.markdown && names != ["help", "config"],
                 "--markdown goes with help config",
@@ -166,7 +186,20 @@ impl Words {
             _ if self.help => Command::Help,
             ["run"] => Command::Run,
             ["check"] => Command::Check,
-            ["status"] => Command::Status { json: self.json },
+            ["reload"] => Command::Reload,
+            ["status"] if !self.queries => Command::Status { json: self.json },
+            ["status"] => Command::Queries {
+                json: self.json,
+                last: None,
+            },
+            ["status", last] if self.queries => Command::Queries {
+                json: self.json,
+                last: Some(
+                    last.parse()
+                        .map_err(|_| format!("'{last}' is not a number"))?,
+                ),
+            },
+            ["status", word, ..] => return Err(format!("'{word}' says nothing to status").into()),
             ["trace", src, dst] => {
                 let trace = self.trace(endpoint(src)?, endpoint(dst)?)?;
                 Command::Trace(Box::new(trace))
@@ -243,6 +276,15 @@ mod tests {
             words("status --json").unwrap().command,
             Command::Status { json: true }
         );
+        assert_eq!(words("reload").unwrap().command, Command::Reload);
+        let queries = |json, last| Command::Queries { json, last };
+        for (line, command) in [
+            ("status --queries", queries(false, None)),
+            ("status --queries 20", queries(false, Some(20))),
+            ("status --json --queries=20", queries(true, Some(20))),
+        ] {
+            assert_eq!(words(line).unwrap().command, command, "{line}");
+        }
         assert_eq!(
             words("help config --markdown").unwrap().command,
             Command::HelpConfig { markdown: true }
@@ -276,6 +318,9 @@ mod tests {
             ("", "what should be done"),
             ("dance", "'dance' is not a command"),
             ("run --json", "--json goes with status"),
+            ("run --queries", "--queries goes with status"),
+            ("status --queries many", "'many' is not a number"),
+            ("status 20", "'20' says nothing"),
             ("run --proto tcp", "go with trace"),
             ("trace 1.2.3.4", "wants a source and a destination"),
             ("trace 1.2.3.4 ::1", "one IP version"),

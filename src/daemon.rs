@@ -7,6 +7,7 @@ mod listeners;
 pub mod load;
 mod parts;
 mod plumbing;
+mod reload;
 mod signals;
 mod status;
 
@@ -17,17 +18,20 @@ use std::time::Duration;
 
 use async_executor::LocalExecutor;
 use async_io::Timer;
-use futures_lite::FutureExt as _;
+use futures_lite::{FutureExt as _, future};
 use nix::sys::signal::Signal;
 
-use crate::control::{log as log_lines, socket::Control};
+use crate::control::http::Endpoint;
+use crate::control::{log as log_lines, metrics, socket::Control};
 use crate::error::{IoContext as _, Result};
 use crate::kernel;
 use listeners::Listeners;
 use load::Loaded;
 use parts::Parts;
 use plumbing::Plumbing;
+use reload::Reloader;
 use signals::Signals;
+use status::Status;
 
 /// Names whose lease has ended are forgotten so often.
 const NAMES_EVERY: Duration = Duration::from_secs(5);
@@ -60,7 +64,9 @@ pub fn run(config: &Path, run_dir: &Path) -> Result<()> {
         log::warn!(event = "kernel.clean", reason:% = error; "");
     }
     let result = match loaded {
-        Ok(loaded) if loaded.config.main.enabled => live(loaded, &control, run_dir, &signals),
+        Ok(loaded) if loaded.config.main.enabled => {
+            live(loaded, &control, config, run_dir, &signals)
+        }
         Ok(_) => {
             log::warn!(event = "disabled"; "option enabled of section dae is 0");
             Ok(())
@@ -73,22 +79,44 @@ pub fn run(config: &Path, run_dir: &Path) -> Result<()> {
     result
 }
 
-fn live(loaded: Loaded, control: &Control, run_dir: &Path, signals: &Signals) -> Result<()> {
+fn live(
+    loaded: Loaded,
+    control: &Control,
+    file: &Path,
+    run_dir: &Path,
+    signals: &Signals,
+) -> Result<()> {
     let Loaded { config, image } = loaded;
     let executor = Rc::new(LocalExecutor::new());
-    let listeners = Listeners::open(&config)?;
+    let mut listeners = Listeners::open(&config)?;
+    let metrics = listeners.metrics.take();
     let plumbing = Plumbing::connect(config, image, &listeners, run_dir)?;
     let mut parts = Parts::make(&plumbing, listeners, &executor)?;
     log::info!(event = "start", version = env!("CARGO_PKG_VERSION"); "");
 
-    let status = status::handler(&plumbing, &parts);
+    let reloader = Rc::new(Reloader::new(
+        file.into(),
+        plumbing.clone(),
+        parts.dns.clone(),
+    ));
+    let status = Status::new(&plumbing, &parts, &reloader);
     let main = async {
         let control = async {
-            control.run(&executor, status).await;
+            let status = status.clone();
+            let answer = Rc::new(move |request: &str| status.answer(request));
+            control.run(&executor, answer).await;
             Ok(())
         };
-        let served = parts.run().or(control).or(plumbing.follow_links());
-        until_signal(signals).or(tick(&plumbing)).or(served).await
+        let metrics = serve_metrics(metrics, &executor, status.clone());
+        let served = parts
+            .run()
+            .or(control)
+            .or(metrics)
+            .or(plumbing.follow_links());
+        until_signal(signals, &reloader)
+            .or(tick(&plumbing))
+            .or(served)
+            .await
     };
     let ended = async_io::block_on(executor.run(main));
     let undone = plumbing.disconnect();
@@ -96,12 +124,23 @@ fn live(loaded: Loaded, control: &Control, run_dir: &Path, signals: &Signals) ->
     ended.and(undone)
 }
 
-async fn until_signal(signals: &Signals) -> Result<()> {
+async fn serve_metrics(
+    endpoint: Option<Endpoint>,
+    executor: &LocalExecutor<'static>,
+    status: Rc<Status>,
+) -> Result<()> {
+    let Some(endpoint) = endpoint else {
+        return future::pending().await;
+    };
+    let page = Rc::new(move || metrics::render(&status.document()));
+    endpoint.run(executor, page).await;
+    Ok(())
+}
+
+async fn until_signal(signals: &Signals, reloader: &Reloader) -> Result<()> {
     loop {
         match signals.next().await? {
-            Signal::SIGHUP => {
-                log::warn!(event = "reload", reason = "not supported yet, restart instead"; "");
-            }
+            Signal::SIGHUP => drop(reloader.reload()),
             _ => return Ok(()),
         }
     }

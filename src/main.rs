@@ -4,8 +4,9 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use dae::cli::{self, Cli, Command};
-use dae::control::{socket, status};
+use dae::control::{queries, socket, status};
 use dae::{Error, Result, daemon, trace};
+use serde_json::Value;
 
 /// The configuration has problems, or something failed.
 const FAILED: u8 = 1;
@@ -34,6 +35,8 @@ fn execute(cli: Cli) -> Result<ExitCode> {
         Command::Run => daemon::run(&cli.config, &cli.run_dir)?,
         Command::Check => return check(&cli),
         Command::Status { json } => return show_status(&cli, json),
+        Command::Reload => return reload(&cli),
+        Command::Queries { json, last } => return show_queries(&cli, json, last),
         Command::Trace(ref trace) => print(&trace::report(&cli, trace)?),
         Command::HelpConfig { markdown: true } => print(&dae::config::markdown()),
         Command::HelpConfig { markdown: false } => print(&dae::config::help_text()),
@@ -54,15 +57,48 @@ fn check(cli: &Cli) -> Result<ExitCode> {
 }
 
 fn show_status(cli: &Cli, json: bool) -> Result<ExitCode> {
-    match socket::ask(&cli.run_dir, "status") {
-        Ok(document) if json => print(&format!("{document:#}\n")),
-        Ok(document) => print(&status::render(&document)),
+    ask(cli, "status", |document| {
+        show(&document, json, status::render);
+        ExitCode::SUCCESS
+    })
+}
+
+fn show_queries(cli: &Cli, json: bool, last: Option<u32>) -> Result<ExitCode> {
+    let request = last.map_or("queries".to_owned(), |last| format!("queries {last}"));
+    ask(cli, &request, |document| {
+        show(&document, json, queries::render);
+        ExitCode::SUCCESS
+    })
+}
+
+fn reload(cli: &Cli) -> Result<ExitCode> {
+    ask(cli, "reload", |answer| {
+        let (good, text) = status::reloaded(&answer);
+        if good {
+            print(&text);
+            return ExitCode::SUCCESS;
+        }
+        let _ = io::stderr().write_all(text.as_bytes());
+        ExitCode::from(FAILED)
+    })
+}
+
+fn ask(cli: &Cli, request: &str, then: impl FnOnce(Value) -> ExitCode) -> Result<ExitCode> {
+    match socket::ask(&cli.run_dir, request) {
+        Ok(document) => Ok(then(document)),
         Err(error) => {
             let _ = writeln!(io::stderr(), "dae: {error}; is it running?");
-            return Ok(ExitCode::from(NOT_RUNNING));
+            Ok(ExitCode::from(NOT_RUNNING))
         }
     }
-    Ok(ExitCode::SUCCESS)
+}
+
+fn show(document: &Value, json: bool, page: impl Fn(&Value) -> String) {
+    if json {
+        print(&format!("{document:#}\n"));
+    } else {
+        print(&page(document));
+    }
 }
 
 /// A reader that has seen enough (`dae help config | head`) is no failure.

@@ -4,6 +4,7 @@
 //! looks at what sections say about each other. Each step tells all its problems.
 
 mod answers;
+mod change;
 mod dns;
 mod help;
 mod high;
@@ -22,10 +23,11 @@ mod uci_line;
 mod upstream;
 mod values;
 
+pub use change::Change;
 pub use help::{markdown, text as help_text};
 pub use problem::{MAX_PROBLEMS, Problem};
 pub use types::*;
-pub use values::OWN_MARKS;
+pub use values::{OWN_MARKS, qtype_name};
 
 use problem::{Problems, Wrong};
 

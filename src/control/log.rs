@@ -15,8 +15,8 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use super::limit::Limiter;
 
 /// Fields that tell one repeated line from another; all others vary from line to line.
-const IDENTITY: [&str; 7] = [
-    "event", "reason", "node", "outbound", "upstream", "device", "place",
+const IDENTITY: [&str; 9] = [
+    "event", "reason", "node", "outbound", "upstream", "device", "place", "state", "number",
 ];
 
 struct Stderr {
@@ -147,6 +147,15 @@ mod tests {
             line.kind.finish()
         };
         assert_eq!(kind("a", "jp"), kind("b", "jp"));
+        let turn = |state: &str| {
+            let mut line = Line::new(Level::Warn);
+            line.push("event", "dns.upstream");
+            line.push("upstream", "main");
+            line.push("state", state);
+            line.kind.finish()
+        };
+        assert_ne!(turn("down"), turn("up"), "back again is news");
+        assert_eq!(turn("down"), turn("down"));
         assert_ne!(kind("a", "jp"), kind("a", "us"));
     }
 }

@@ -1,6 +1,12 @@
-//! What the daemon says of itself: log lines, the status document, the control socket.
+//! What the daemon says of itself: log lines, the status document, the control socket, metrics.
 
+pub mod dns_page;
+pub mod http;
 pub mod limit;
 pub mod log;
+pub mod metrics;
+pub mod queries;
+pub mod request;
 pub mod socket;
 pub mod status;
+mod table;

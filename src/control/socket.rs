@@ -26,6 +26,8 @@ const MAX_REQUEST: usize = 256;
 const MAX_CLIENTS: usize = 8;
 /// A client must ask and read within this time.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// The daemon must answer within this time; a reload takes the longest.
+const ANSWER: Duration = Duration::from_secs(20);
 
 /// Answers one request line; None when it makes no sense.
 pub type Handler = Rc<dyn Fn(&str) -> Option<Value>>;
@@ -124,7 +126,7 @@ pub fn ask(run_dir: &Path, request: &str) -> Result<Value> {
     let path = run_dir.join(SOCKET);
     let name = || format!("ask the daemon at {}", path.display());
     let mut stream = UnixStream::connect(&path).context(name)?;
-    stream.set_read_timeout(Some(PATIENCE)).context(name)?;
+    stream.set_read_timeout(Some(ANSWER)).context(name)?;
     writeln!(stream, "{request}").context(name)?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).context(name)?;

@@ -2,11 +2,15 @@
 //!
 //! `dae status --json` prints the daemon's document as it is; `dae status` prints it as
 //! this module lays it out: scalars first, then an indented block per object, then a table
-//! per list of objects. No field is named here, so none can be forgotten.
+//! per list of objects. So no field can be forgotten. DNS has a page of its own in
+//! [`super::dns_page`].
 
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
+
+use super::dns_page;
+use super::table::{self, scalar};
 
 /// Lays out a status document for a terminal.
 pub fn render(status: &Value) -> String {
@@ -26,11 +30,59 @@ fn block(page: &mut String, fields: &Map<String, Value>, indent: usize) {
     for (key, value) in fields.iter().filter(|(_, value)| !is_scalar(value)) {
         let _ = writeln!(page, "{:indent$}{key}", "");
         match value {
+            Value::Object(_) if indent == 0 && key == "reload" => {
+                let _ = writeln!(page, "  {}", reloads(value));
+            }
+            Value::Object(inner) if indent == 0 && key == "dns" => dns(page, inner.clone()),
             Value::Object(inner) => block(page, inner, indent + 2),
             Value::Array(rows) => table(page, rows, indent + 2),
             _ => {}
         }
     }
+}
+
+fn dns(page: &mut String, mut fields: Map<String, Value>) {
+    dns_page::append(page, &mut fields, 2);
+    block(page, &fields, 2);
+}
+
+/// How often, and what came of the last one.
+fn reloads(reload: &Value) -> String {
+    let times = format!("{} done, {} failed", reload["succeeded"], reload["failed"]);
+    let last = &reload["last"];
+    let outcome = match (&last["reason"], last["restart"].as_array()) {
+        _ if last.is_null() => return times,
+        (Value::String(reason), _) => format!("failed, nothing was changed: {reason}"),
+        (_, Some(restart)) if !restart.is_empty() => {
+            format!("done; with a restart only: {}", scalar(&last["restart"]))
+        }
+        _ => "done".to_owned(),
+    };
+    format!("{times}; the last, {} s ago: {outcome}", last["ago_s"])
+}
+
+/// What `dae reload` prints of the daemon's answer, and whether the configuration was good.
+pub fn reloaded(answer: &Value) -> (bool, String) {
+    let words = |key: &str| {
+        let all = answer[key].as_array().map(Vec::as_slice);
+        all.unwrap_or_default()
+            .iter()
+            .map(scalar)
+            .collect::<Vec<_>>()
+    };
+    if answer["ok"] != true {
+        return (
+            false,
+            words("problems").join("\n") + "\nnothing was changed\n",
+        );
+    }
+    let restart = words("restart");
+    let mut text = "reloaded\n".to_owned();
+    if !restart.is_empty() {
+        let restart = restart.join(", ");
+        let _ = writeln!(text, "with /etc/init.d/dae restart only: {restart}");
+    }
+    (true, text)
 }
 
 fn table(page: &mut String, rows: &[Value], indent: usize) {
@@ -45,50 +97,20 @@ fn table(page: &mut String, rows: &[Value], indent: usize) {
         return;
     };
     let columns: Vec<&String> = first.keys().collect();
-    let mut lines = vec![
-        columns
-            .iter()
-            .map(|column| column.to_string())
-            .collect::<Vec<_>>(),
-    ];
-    for row in rows {
-        lines.push(
-            columns
-                .iter()
-                .map(|column| scalar(&row[column.as_str()]))
-                .collect(),
-        );
-    }
-    let widths: Vec<usize> = (0..columns.len())
-        .map(|at| {
-            lines
-                .iter()
-                .map(|line| line[at].chars().count())
-                .max()
-                .unwrap_or(0)
-        })
+    let heading = columns.iter().map(|column| (*column).clone()).collect();
+    let cells = |row: &Value| {
+        let cells = columns.iter().map(|column| scalar(&row[column.as_str()]));
+        cells.collect()
+    };
+    let lines: Vec<Vec<String>> = [heading]
+        .into_iter()
+        .chain(rows.iter().map(cells))
         .collect();
-    for line in lines {
-        let cells: Vec<String> = line
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:width$}"))
-            .collect();
-        let _ = writeln!(page, "{:indent$}{}", "", cells.join("  ").trim_end());
-    }
+    table::append(page, &lines, indent);
 }
 
 fn is_scalar(value: &Value) -> bool {
     !matches!(value, Value::Object(_) | Value::Array(_))
-}
-
-fn scalar(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Null => "-".to_owned(),
-        Value::Array(items) => items.iter().map(scalar).collect::<Vec<_>>().join(","),
-        other => other.to_string(),
-    }
 }
 
 #[cfg(test)]
@@ -100,7 +122,7 @@ mod tests {
     fn scalars_then_blocks_then_tables() {
         let page = render(&json!({
             "devices": [{"device": "br-lan", "hook": "tcx"}],
-            "dns": {"cached": 5, "upstreams": [{"name": "main", "sent": 12}], "queries": 7},
+            "names": {"cached": 5, "upstreams": [{"name": "main", "sent": 12}], "queries": 7},
             "nobody": [],
             "uptime_s": 3,
             "version": "0.1.0",
@@ -110,8 +132,58 @@ mod tests {
             "uptime_s  3\n\
              version   0.1.0\n\
              devices\n  device  hook\n  br-lan  tcx\n\
-             dns\n  cached     5\n  queries    7\n  upstreams\n    name  sent\n    main  12\n\
+             names\n  cached     5\n  queries    7\n  upstreams\n    name  sent\n    main    12\n\
              nobody\n  -\n"
+        );
+    }
+
+    #[test]
+    fn dns_is_laid_out_and_nothing_is_left_out() {
+        let page = render(&json!({"dns": {"queries": 7, "shiny": 3}}));
+        assert_eq!(page, "dns\n  queries           7 asked\n  shiny  3\n");
+    }
+
+    #[test]
+    fn reloads_are_one_line() {
+        let line = |last: Value| {
+            let reload = json!({"succeeded": 2, "failed": 1, "last": last});
+            let page = render(&json!({ "reload": reload }));
+            page.strip_prefix("reload\n  2 done, 1 failed")
+                .unwrap()
+                .to_owned()
+        };
+        assert_eq!(line(Value::Null), "\n");
+        let last = |reason: Value, restart: Value| json!({"ago_s": 5, "ok": reason.is_null(), "reason": reason, "restart": restart});
+        let done = line(last(Value::Null, json!([])));
+        assert_eq!(done, "; the last, 5 s ago: done\n");
+        let partly = line(last(Value::Null, json!(["rule", "node"])));
+        assert!(
+            partly.ends_with(": done; with a restart only: rule,node\n"),
+            "{partly}"
+        );
+        let failed = line(last("dae:3: frob".into(), json!([])));
+        assert!(
+            failed.ends_with(": failed, nothing was changed: dae:3: frob\n"),
+            "{failed}"
+        );
+    }
+
+    #[test]
+    fn a_reload_says_what_came_of_it() {
+        let (good, text) = reloaded(&json!({"ok": true, "restart": ["rule", "dae.attach"]}));
+        assert!(
+            good && text.ends_with("restart only: rule, dae.attach\n"),
+            "{text}"
+        );
+        let good = reloaded(&json!({"ok": true, "restart": []}));
+        assert_eq!(good, (true, "reloaded\n".into()));
+        let bad = reloaded(&json!({"ok": false, "problems": ["dae:3: frob", "dae:4: brof"]}));
+        assert_eq!(
+            bad,
+            (
+                false,
+                "dae:3: frob\ndae:4: brof\nnothing was changed\n".into()
+            )
         );
     }
 }

@@ -1,9 +1,11 @@
-//! `*` The sockets that the kernel program hands packets to, and the local DNS listeners.
+//! `*` The sockets that the kernel program hands packets to, the local DNS listeners, and that
+//! of the metrics.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::config::Config;
+use crate::control::http::Endpoint;
 use crate::error::{IoContext as _, Result};
 use crate::kernel::Ports;
 use crate::net::listen;
@@ -18,6 +20,8 @@ pub struct Listeners {
     pub dns: dns::Listeners,
     /// What the kernel program must know.
     pub ports: Ports,
+    /// Of those who read metrics.
+    pub metrics: Option<Endpoint>,
 }
 
 impl Listeners {
@@ -28,6 +32,7 @@ impl Listeners {
             flow: flow::Listeners::default(),
             dns: dns::Listeners::default(),
             ports: Ports::default(),
+            metrics: config.main.metrics.map(Endpoint::open).transpose()?,
         };
         if !config.main.interfaces.is_empty() {
             all.open_family(config.dns.enabled, Family::V4, Ipv4Addr::LOCALHOST.into())

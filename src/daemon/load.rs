@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use crate::config::report::{self, Report};
-use crate::config::{Config, uci};
+use crate::config::{Config, Problem, uci};
 use crate::error::{Error, IoContext as _, Result};
 use crate::rules::image::{CompileError, Image};
 
@@ -20,22 +20,41 @@ pub struct Loaded {
 
 /// Reads and compiles a configuration. Every problem is logged; the error counts them.
 pub fn read(path: &Path) -> Result<Loaded> {
-    let text = bytes(path)?;
-    let refused = |count| Error::Config {
-        path: path.into(),
-        count,
-    };
-    let config = Config::parse(&path.display().to_string(), &text).map_err(|problems| {
+    let refused = |problems: Vec<String>| {
         for problem in &problems {
-            log::error!(event = "config.problem", place:% = problem; "");
+            log::error!(event = "config.problem", place = problem.as_str(); "");
         }
-        refused(problems.len())
-    })?;
-    let image = compile(&config).map_err(|error| {
-        log::error!(event = "config.problem", place:% = path.display(), reason:% = error; "");
-        refused(1)
-    })?;
+        Error::Config {
+            path: path.into(),
+            count: problems.len(),
+        }
+    };
+    let config = parse(path, &bytes(path)?).map_err(refused)?;
+    let image = compile(&config).map_err(|error| refused(vec![at(path, &error)]))?;
     Ok(Loaded { config, image })
+}
+
+/// Reads the configuration of a daemon that runs with `running`; the problems as `dae check`
+/// prints them. Nothing waits for a compiler when the rules are the same.
+pub fn again(path: &Path, running: &Config) -> std::result::Result<Config, Vec<String>> {
+    let text = bytes(path).map_err(|error| vec![error.to_string()])?;
+    let config = parse(path, &text)?;
+    let same_rules = config.rules == running.rules
+        && config.main.default == running.main.default
+        && config.main.interfaces.len() == running.main.interfaces.len();
+    if !same_rules {
+        compile(&config).map_err(|error| vec![at(path, &error)])?;
+    }
+    Ok(config)
+}
+
+fn parse(path: &Path, text: &[u8]) -> std::result::Result<Config, Vec<String>> {
+    Config::parse(&path.display().to_string(), text)
+        .map_err(|problems| problems.iter().map(Problem::to_string).collect())
+}
+
+fn at(path: &Path, error: &CompileError) -> String {
+    format!("{}: {error}", path.display())
 }
 
 /// What `dae check` prints.

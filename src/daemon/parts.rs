@@ -29,7 +29,7 @@ impl Parts {
         listeners: Listeners,
         executor: &Rc<LocalExecutor<'static>>,
     ) -> Result<Self> {
-        let config = &plumbing.config;
+        let config = &*plumbing.config();
         let replier = if config.main.interfaces.is_empty() {
             None
         } else {

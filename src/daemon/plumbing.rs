@@ -26,7 +26,7 @@ const NETWORKS: &str = "/etc/config/network";
 /// What the parts share. None of its cells is borrowed across an await.
 pub struct Plumbing {
     /// The settings in force.
-    pub config: Config,
+    config: RefCell<Rc<Config>>,
     /// The rules' tables, for flows that the kernel has forgotten.
     image: Image,
     /// None in a configuration without interfaces (DNS for local listeners only), and at the end.
@@ -62,12 +62,22 @@ impl Plumbing {
             Some(Datapath::start(&image, settings)?)
         };
         Ok(Rc::new(Self {
-            config,
+            config: RefCell::new(Rc::new(config)),
             image,
             datapath: RefCell::new(datapath),
             names: RefCell::new(names),
             started: Instant::now(),
         }))
+    }
+
+    /// The settings in force.
+    pub fn config(&self) -> Rc<Config> {
+        self.config.borrow().clone()
+    }
+
+    /// Other settings are in force.
+    pub fn set_config(&self, config: Config) {
+        self.config.replace(Rc::new(config));
     }
 
     /// Stops the datapath and undoes what it did. All errors are logged, the last is returned.

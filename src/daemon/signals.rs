@@ -1,4 +1,4 @@
-//! `*` Signals as a stream: TERM and INT end the daemon, HUP will reload it.
+//! `*` Signals as a stream: TERM and INT end the daemon, HUP reloads its configuration.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};

@@ -1,4 +1,5 @@
-//! The daemon's answers on the control socket: the status document, names of an address.
+//! The daemon's answers on the control socket: the status document, the last queries, names
+//! of an address.
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -7,28 +8,88 @@ use serde_json::{Value, json};
 
 use super::parts::Parts;
 use super::plumbing::Plumbing;
-use crate::control::socket::Handler;
+use super::reload::Reloader;
+use crate::config::Config;
 use crate::kernel::Datapath;
 use crate::kernel::abi::{Count, Counter};
+use crate::{dns, flow};
 
-/// Answers `status` and `names ADDRESS`.
-pub fn handler(plumbing: &Rc<Plumbing>, parts: &Parts) -> Handler {
-    let (plumbing, flow, dns) = (plumbing.clone(), parts.flow.clone(), parts.dns.clone());
-    Rc::new(move |request| match request.split_once(' ') {
-        None if request == "status" => {
-            let mut document = document(&plumbing);
-            document["flow"] = json!(flow.as_ref().map(|flow| flow.stats()));
-            document["dns"] = json!(dns.as_ref().map(|dns| dns.stats()));
-            Some(document)
+/// What is told of the daemon.
+pub struct Status {
+    plumbing: Rc<Plumbing>,
+    flow: Option<Rc<flow::Proxy>>,
+    dns: Option<Rc<dns::Server>>,
+    reloader: Rc<Reloader>,
+}
+
+impl Status {
+    /// Of these.
+    pub fn new(plumbing: &Rc<Plumbing>, parts: &Parts, reloader: &Rc<Reloader>) -> Rc<Self> {
+        Rc::new(Self {
+            plumbing: plumbing.clone(),
+            flow: parts.flow.clone(),
+            dns: parts.dns.clone(),
+            reloader: reloader.clone(),
+        })
+    }
+
+    /// Answers requests on the control socket: `status`, `reload`, `queries`, `queries N` and
+    /// `names ADDRESS`.
+    pub fn answer(&self, request: &str) -> Option<Value> {
+        match request.split_once(' ') {
+            None if request == "status" => Some(self.document()),
+            None if request == "reload" => Some(self.reloader.reload()),
+            None if request == "queries" => Some(self.queries(usize::MAX)),
+            Some(("queries", last)) => Some(self.queries(last.parse().ok()?)),
+            Some(("names", addr)) => {
+                let addr: IpAddr = addr.parse().ok()?;
+                let table = self.plumbing.names.borrow();
+                let names: Vec<&str> = table.names(addr).collect();
+                Some(json!({ "names": names }))
+            }
+            _ => None,
         }
-        Some(("names", addr)) => {
-            let addr: IpAddr = addr.parse().ok()?;
-            let table = plumbing.names.borrow();
-            let names: Vec<&str> = table.names(addr).collect();
-            Some(json!({ "names": names }))
+    }
+
+    /// The status document.
+    pub fn document(&self) -> Value {
+        let mut document = document(&self.plumbing);
+        let dns = self.dns.as_ref();
+        document["flow"] = json!(self.flow.as_ref().map(|flow| flow.stats()));
+        document["dns"] = json!(dns.map(|dns| dns_part(&self.plumbing.config(), dns)));
+        document["reload"] = self.reloader.status();
+        document
+    }
+
+    /// The last queries, oldest first: `{"bound": 100, "now": 12.5, "lines": [...]}`. `bound`
+    /// is 0 while they are not logged; `now` is on the clock of the lines.
+    fn queries(&self, last: usize) -> Value {
+        let lines = self.dns.as_ref().map(|dns| {
+            dns.with_query_log(|log| {
+                let skipped = log.lines().len().saturating_sub(last);
+                json!(log.lines().skip(skipped).collect::<Vec<_>>())
+            })
+        });
+        json!({
+            "bound": self.plumbing.config().dns.query_log,
+            "now": self.plumbing.started.elapsed().as_millis() as f64 / 1000.0,
+            "lines": lines.unwrap_or_else(|| json!([])),
+        })
+    }
+}
+
+/// Counters of DNS, with what the configuration says of bounds and upstreams.
+fn dns_part(config: &Config, dns: &dns::Server) -> Value {
+    let mut part = json!(dns.stats());
+    part["cache"]["bound"] = config.dns.cache_bytes.into();
+    // Counters are in the order of the configuration; the servers asked `asis` come last.
+    if let Some(rows) = part["upstreams"].as_array_mut() {
+        let transports = config.upstreams.iter().map(|upstream| upstream.transport);
+        for (row, transport) in rows.iter_mut().zip(transports) {
+            row["transport"] = transport.scheme().into();
         }
-        _ => None,
-    })
+    }
+    part
 }
 
 fn document(plumbing: &Plumbing) -> Value {
@@ -60,12 +121,9 @@ fn document(plumbing: &Plumbing) -> Value {
 }
 
 fn devices(plumbing: &Plumbing, datapath: &Datapath) -> Value {
+    let config = plumbing.config();
     let devices = datapath.devices().map(|device| {
-        let interface = plumbing
-            .config
-            .main
-            .interfaces
-            .get(usize::from(device.interface));
+        let interface = config.main.interfaces.get(usize::from(device.interface));
         json!({
             "device": device.name,
             "interface": interface,
@@ -81,8 +139,9 @@ fn devices(plumbing: &Plumbing, datapath: &Datapath) -> Value {
 
 /// One row per rule in their order, the default last.
 fn rules(plumbing: &Plumbing, rule: impl Fn(u16) -> Counter, default: Counter) -> Value {
+    let config = plumbing.config();
     let outbound = |index: u16| {
-        let outbound = plumbing.config.outbounds.get(usize::from(index));
+        let outbound = config.outbounds.get(usize::from(index));
         outbound.map(|outbound| outbound.name.as_str())
     };
     let row = |name: &str, verdict: u16, counter: Counter| {
@@ -93,7 +152,6 @@ fn rules(plumbing: &Plumbing, rule: impl Fn(u16) -> Counter, default: Counter) -
             "bytes": counter.bytes,
         })
     };
-    let config = &plumbing.config;
     let rows = (0..).zip(&config.rules);
     rows.map(|(index, each)| row(&each.name, each.verdict.outbound, rule(index)))
         .chain([row("default", config.main.default.outbound, default)])

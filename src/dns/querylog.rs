@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
+use super::wire::rcode_name;
+use crate::config::qtype_name;
+
 /// Longest name kept, bytes; of a longer one the end is cut off.
 const MAX_NAME: usize = 64;
 
@@ -101,8 +104,8 @@ impl std::fmt::Debug for Name {
     }
 }
 
-/// `{"at": 12.5, "client": "192.0.2.1", "name": "www.example", "type": 1, "outcome": "upstream",
-/// "upstream": "name", "rcode": 0, "ms": 21}`; `upstream` is null for other outcomes.
+/// `{"at": 12.5, "client": "192.0.2.1", "name": "www.example", "type": "A", "outcome": "upstream",
+/// "upstream": "name", "rcode": "NOERROR", "ms": 21}`; `upstream` is null for other outcomes.
 impl Serialize for Line {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let upstream = match &self.outcome {
@@ -113,10 +116,10 @@ impl Serialize for Line {
         line.serialize_field("at", &(self.at.as_millis() as f64 / 1000.0))?;
         line.serialize_field("client", &self.client)?;
         line.serialize_field("name", self.name.as_str())?;
-        line.serialize_field("type", &self.qtype)?;
+        line.serialize_field("type", &qtype_name(self.qtype))?;
         line.serialize_field("outcome", self.outcome.word())?;
         line.serialize_field("upstream", &upstream)?;
-        line.serialize_field("rcode", &self.rcode)?;
+        line.serialize_field("rcode", &rcode_name(self.rcode))?;
         line.serialize_field("ms", &self.ms)?;
         line.end()
     }
@@ -240,14 +243,15 @@ mod tests {
         log.push(|| Line {
             outcome: Outcome::Upstream("first".into()),
             client: "2001:db8::1".parse().unwrap(),
+            qtype: 99,
             rcode: 3,
             ..line(2)
         });
         let expected = serde_json::json!([
-            {"at": 1.5, "client": "192.0.2.1", "name": "www.example", "type": 28,
-             "outcome": "cache", "upstream": null, "rcode": 0, "ms": 1},
-            {"at": 3.0, "client": "2001:db8::1", "name": "www.example", "type": 28,
-             "outcome": "upstream", "upstream": "first", "rcode": 3, "ms": 2},
+            {"at": 1.5, "client": "192.0.2.1", "name": "www.example", "type": "AAAA",
+             "outcome": "cache", "upstream": null, "rcode": "NOERROR", "ms": 1},
+            {"at": 3.0, "client": "2001:db8::1", "name": "www.example", "type": "TYPE99",
+             "outcome": "upstream", "upstream": "first", "rcode": "NXDOMAIN", "ms": 2},
         ]);
         assert_eq!(serde_json::to_value(&log).unwrap(), expected);
     }

@@ -12,13 +12,15 @@ use async_io::{Async, Timer};
 use futures_lite::future;
 
 use super::forward::{Effect, Forwarder};
+use super::health::Turn;
 use super::notify::Notify;
+use super::querylog::QueryLog;
 use super::serve::UdpListener;
 use super::stats::DnsStats;
 use super::streams::Streams;
 use super::streams::reach::Prepared;
 use super::tcp::{Clients, ConnectionId};
-use super::udp::Exchanges;
+use super::udp::{Exchanges, Parcel};
 use crate::config::Config;
 use crate::error::{IoContext, Result};
 use crate::net::listen;
@@ -122,10 +124,12 @@ impl Server {
         let forwarder = Forwarder::new(config, ourselves, Instant::now());
         let reaches = Prepared::new(config)?;
         let reaches = reaches.name(forwarder.upstreams().map(|(id, _)| id));
+        let exchanges = Exchanges::new().context(|| "open an epoll")?;
+        exchanges.configure(forwarder.upstreams(), &config.outbounds);
         Ok(Rc::new(Self {
             forwarder: RefCell::new(forwarder),
             ids: RefCell::new(random_ids()),
-            exchanges: Exchanges::new().context(|| "open an epoll")?,
+            exchanges,
             streams: Streams::new(reaches),
             clients: Clients::new(
                 config.dns.max_tcp_clients as usize,
@@ -168,18 +172,31 @@ impl Server {
         }
     }
 
-    /// Goes on with another configuration; `old` is the one until now. Listeners stay, flights
-    /// under way end as they began, connections to upstreams that stay are kept. An error,
-    /// of a file that cannot be read, changes nothing.
+    /// Goes on with another configuration; listeners stay as they are, and so do connections
+    /// to upstreams that stay. See [`Forwarder::reconfigure`].
+    ///
+    /// # Errors
+    /// When an upstream cannot be prepared. Nothing has changed then.
     pub fn reconfigure(self: &Rc<Self>, old: &Config, new: &Config) -> Result<()> {
         let reaches = Prepared::new(new)?;
         let mut forwarder = self.forwarder.borrow_mut();
         forwarder.reconfigure(old, new);
         let reaches = reaches.name(forwarder.upstreams().map(|(id, _)| id));
+        self.exchanges
+            .configure(forwarder.upstreams(), &new.outbounds);
         drop(forwarder);
         self.streams.configure(self, reaches);
+        self.clients.set_bounds(
+            new.dns.max_tcp_clients as usize,
+            new.dns.max_client_connections as usize,
+        );
         self.carry_out();
         Ok(())
+    }
+
+    /// Looks at the last queries.
+    pub fn with_query_log<T>(&self, read: impl FnOnce(&QueryLog) -> T) -> T {
+        read(self.forwarder.borrow().query_log())
     }
 
     /// Counters and state.
@@ -219,14 +236,19 @@ impl Server {
         match effect {
             Effect::SendUdp {
                 attempt,
+                server: to,
                 addr,
                 mut message,
                 fresh,
-                ..
             } => {
-                let sent = self
-                    .exchanges
-                    .send(self, attempt, addr, &mut message, fresh);
+                let parcel = Parcel {
+                    attempt,
+                    to,
+                    addr,
+                    fresh,
+                    message: &mut message,
+                };
+                let sent = self.exchanges.send(self, parcel);
                 if let Err(fault) = sent {
                     let mut forwarder = self.forwarder.borrow_mut();
                     forwarder.udp_failed(Instant::now(), attempt, fault);
@@ -260,8 +282,12 @@ impl Server {
                 );
             }
             Effect::Turned { upstream, turn } => {
+                let level = match turn {
+                    Turn::Down | Turn::UdpDead => log::Level::Warn,
+                    Turn::Up | Turn::UdpWorks => log::Level::Info,
+                };
                 let state = turn.as_str();
-                log::warn!(event = "dns.upstream", upstream:% = upstream, state = state; "");
+                log::log!(level, event = "dns.upstream", upstream:% = upstream, state = state; "");
             }
             Effect::Reply {
                 client: Client::Tcp(connection),
@@ -294,7 +320,7 @@ impl Server {
 
     /// When something has to be done though nothing comes.
     fn next_wake(&self) -> Option<Instant> {
-        let deadline = self.forwarder.borrow().next_deadline();
+        let deadline = self.forwarder.borrow_mut().next_deadline();
         let idle = self.clients.is_empty() && self.streams.is_empty() && self.exchanges.is_empty();
         let sweep = (!idle).then(|| self.swept.get() + SWEEP);
         [deadline, sweep, self.streams.next_due()]

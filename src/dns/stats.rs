@@ -116,7 +116,7 @@ pub struct UpstreamStats {
     /// UDP does not work, the stream does.
     pub udp_dead: bool,
     /// Smoothed time to an answer, milliseconds.
-    pub latency_ms: Option<f32>,
+    pub latency_ms: Option<f64>,
     /// Datagrams sent, repetitions included.
     pub sent_udp: u64,
     /// Queries sent by TCP, TLS or HTTPS.

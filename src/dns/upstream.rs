@@ -273,7 +273,7 @@ impl Upstreams {
             latency_ms: known
                 .health
                 .latency()
-                .map(|latency| latency.as_secs_f32() * 1000.0)
+                .map(|latency| latency.as_secs_f64() * 1000.0)
                 .map(|ms| (ms * 10.0).round() / 10.0),
             ..known.stats.clone()
         })

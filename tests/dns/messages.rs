@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::rdata::opt::EdnsOption;
 use hickory_proto::rr::rdata::{A, AAAA, CNAME, SOA, TXT};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
@@ -157,8 +158,22 @@ pub fn describe(bytes: &[u8]) -> String {
     if let Some(edns) = message.extensions() {
         let dnssec = if edns.flags().dnssec_ok { "+do" } else { "" };
         words.push(format!("edns={}{dnssec}", edns.max_payload()));
+        let errors = edns.options().get_all(EXTENDED_ERROR.into());
+        words.extend(errors.iter().map(|error| extended_error(error)));
     }
     words.join(" ")
+}
+
+/// Option code of padding (RFC 7830).
+const PADDING: u16 = 12;
+
+/// Option code of an Extended DNS Error (RFC 8914).
+const EXTENDED_ERROR: u16 = 15;
+
+/// `ede=3`; what it says in words is for people.
+fn extended_error(option: &EdnsOption) -> String {
+    let bytes = Vec::<u8>::try_from(option).unwrap();
+    format!("ede={}", u16::from_be_bytes([bytes[0], bytes[1]]))
 }
 
 fn record(record: &Record) -> String {
@@ -189,6 +204,22 @@ pub fn describe_query(bytes: &[u8]) -> String {
         ),
     ] {
         words.push_str(if set { word } else { "" });
+    }
+    for (code, option) in message
+        .extensions()
+        .iter()
+        .flat_map(|e| e.options().as_ref())
+    {
+        let bytes = Vec::<u8>::try_from(option).unwrap();
+        let code = u16::from(*code);
+        assert!(
+            code == PADDING && bytes.iter().all(|byte| *byte == 0),
+            "option {code}"
+        );
+        words.push_str(" padded");
+    }
+    if words.ends_with(" padded") {
+        words.push_str(&format!("={}", bytes.len()));
     }
     words
 }

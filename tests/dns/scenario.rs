@@ -4,18 +4,25 @@
 //! lines with `>` behind it are the effects of it and of the time up to the next event:
 //!
 //! ```text
-//! MS ask CLIENT NAME TYPE [id=N] [edns=SIZE] [do] [cd] [nord] [tcp] [server=ADDR] [from=ADDR]
+//! start                                             everything anew, the clock at 0
+//! MS ask CLIENT NAME TYPE [id=N] [edns=SIZE] [do] [cd] [ad] [nord] [tcp] [server=ADDR]
+//!        [from=ADDR] [version=N] [ecs] [cookie]     the last three with edns only
+//! MS many COUNT CLIENT NAME TYPE ...                the same so often, # in CLIENT, NAME and
+//!                                                   what follows is the number
 //! MS udp ATTEMPT ANSWER | MS stream ATTEMPT ANSWER  answers as in messages.rs; also
 //!                                                   wrong-id, wrong-question, garbage, broken, bare-formerr
 //! MS udp ATTEMPT failed | full                      the same of streams
+//! MS udp all ANSWER                                 to every attempt that waits, which ends it
 //! MS pass                                           nothing but time
 //! MS settings                                       the configuration down to the next ---
 //! MS log                                            the query log
+//! MS stats [WORD...]                                counters that are not zero, or those named
 //! > MS EFFECT
 //! ```
-//! Attempts are numbered in the order of their first packet: a1, a2. Clients are told apart by
-//! their names; without `from` they are at 192.168.1.2. With `BLESS=1` the effects are written
-//! into the files, to be read with care.
+//! Before `start` and at the end of a file time passes until nobody waits. Attempts are
+//! numbered in the order of their first packet: a1, a2. Clients are told apart by their names;
+//! without `from` they are at 192.168.1.2. With `BLESS=1` the effects are written into the
+//! files, to be read with care.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -26,8 +33,13 @@ use dae::config::Config;
 use dae::dns::attempt::{AttemptId, Fault};
 use dae::dns::forward::{Effect, Forwarder, Origin, Outcome};
 use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::rr::rdata::opt::EdnsOption;
 
 use crate::messages::{answer, describe, describe_query, edns_query, query};
+
+/// Of more effects at once than this, only so many are shown.
+const MANY: usize = 40;
+const SHOWN: usize = 4;
 
 struct Play {
     forwarder: Forwarder<String>,
@@ -58,13 +70,17 @@ impl Play {
     fn event(&mut self, line: &str) {
         let words: Vec<&str> = line.split_whitespace().collect();
         let time = Duration::from_millis(words[0].parse().expect("a time first"));
+        assert!(time >= self.now, "{line}: back in time");
         self.pass(time);
         writeln!(self.text, "{line}").unwrap();
         match words[1] {
             "ask" => self.ask(words[2], &words[3..]),
+            "many" => self.ask_often(words[2].parse().unwrap(), &words[3..]),
+            "udp" if words[2] == "all" => self.answer_all(&words[3..].join(" ")),
             "udp" | "stream" => self.bring(words[1], words[2], &words[3..].join(" ")),
             "pass" => {}
             "log" => self.log(),
+            "stats" => self.stats(&words[2..]),
             other => panic!("no event {other:?}"),
         }
         self.effects();
@@ -79,6 +95,22 @@ impl Play {
             self.effects();
         }
         self.now = until;
+    }
+
+    fn ask_often(&mut self, count: usize, words: &[&str]) {
+        let before = self.text.len();
+        for number in 1..=count {
+            let words = words.join(" ").replace('#', &number.to_string());
+            let words: Vec<&str> = words.split(' ').collect();
+            self.ask(words[0], &words[1..]);
+        }
+        let answers = self.text.split_off(before);
+        let lines = answers.lines().count();
+        let shown = if lines > MANY { SHOWN } else { lines };
+        self.text.extend(answers.split_inclusive('\n').take(shown));
+        if lines > shown {
+            self.effect(&format!("and {} more", lines - shown));
+        }
     }
 
     fn ask(&mut self, client: &str, words: &[&str]) {
@@ -97,6 +129,17 @@ impl Play {
             .set_checking_disabled(has("cd"))
             .set_recursion_desired(!has("nord"));
         message.set_authentic_data(has("ad"));
+        if let Some(edns) = message.extensions_mut() {
+            edns.set_version(value("version").map_or(0, |version| version.parse().unwrap()));
+            if has("ecs") {
+                edns.options_mut()
+                    .insert(EdnsOption::Subnet("198.51.100.0/24".parse().unwrap()));
+            }
+            if has("cookie") {
+                edns.options_mut()
+                    .insert(EdnsOption::Unknown(10, vec![7; 8]));
+            }
+        }
         let asked: Option<SocketAddr> = value("server").map(|addr| addr.parse().unwrap());
         let mut out = Vec::new();
         let bytes = message.to_vec().unwrap();
@@ -115,9 +158,17 @@ impl Play {
         }
     }
 
+    fn answer_all(&mut self, words: &str) {
+        for number in 1..=self.attempts.len() {
+            self.bring("udp", &format!("a{number}"), words);
+        }
+    }
+
     fn bring(&mut self, leg: &str, attempt: &str, words: &str) {
         let number: usize = attempt[1..].parse().unwrap();
-        let attempt = self.attempts[number - 1];
+        let Some(&attempt) = self.attempts.get(number - 1) else {
+            panic!("{}no attempt {attempt}", self.text);
+        };
         let now = self.start + self.now;
         let query = Message::from_vec(&self.queries[&attempt]).unwrap();
         let fault = match words {
@@ -159,6 +210,7 @@ impl Play {
     }
 
     fn effects(&mut self) {
+        let mut lines = Vec::new();
         while let Some(effect) = self.forwarder.next_effect() {
             let line = match effect {
                 Effect::SendUdp {
@@ -190,8 +242,12 @@ impl Play {
                     format!("end-stream {}{why}", self.name(attempt))
                 }
                 Effect::Learn { name, addrs, ttl } => {
+                    let count = addrs.len();
                     let addrs: Vec<_> = addrs.iter().map(ToString::to_string).collect();
-                    format!("learn {name} {ttl} {}", addrs.join(" "))
+                    match count {
+                        0..5 => format!("learn {name} {ttl} {}", addrs.join(" ")),
+                        _ => format!("learn {name} {ttl} ({count} addresses)"),
+                    }
                 }
                 Effect::Failed { name, upstream } => format!("failed {name} {upstream}"),
                 Effect::Withheld {
@@ -202,7 +258,18 @@ impl Play {
                 Effect::Turned { upstream, turn } => format!("{upstream} {}", turn.as_str()),
                 Effect::Reply { client, message } => format!("reply {client} {}", reply(&message)),
             };
-            self.effect(&line);
+            lines.push(line);
+        }
+        let shown = if lines.len() > MANY {
+            SHOWN
+        } else {
+            lines.len()
+        };
+        for line in &lines[..shown] {
+            self.effect(line);
+        }
+        if lines.len() > shown {
+            self.effect(&format!("and {} more", lines.len() - shown));
         }
     }
 
@@ -242,8 +309,56 @@ impl Play {
         }
     }
 
+    fn stats(&mut self, wanted: &[&str]) {
+        let stats = serde_json::to_value(self.forwarder.stats()).unwrap();
+        let mut words = Vec::new();
+        flatten("", &stats, &mut words);
+        words.retain(|(key, _)| wanted.is_empty() || wanted.contains(&key.as_str()));
+        let words: Vec<String> = words.iter().map(|(key, v)| format!("{key}={v}")).collect();
+        self.effect(&words.join(" "));
+    }
+
+    /// Until nobody waits.
+    fn finish(&mut self) {
+        let before = self.text.trim_end_matches('\n').len() + 1;
+        let blank = self.text.split_off(before.min(self.text.len()));
+        while let Some(deadline) = self.forwarder.next_deadline() {
+            self.now = self.now.max(deadline - self.start);
+            self.forwarder.tick(deadline);
+            self.effects();
+        }
+        self.text.push_str(&blank);
+    }
+
     fn effect(&mut self, line: &str) {
         writeln!(self.text, "> {} {line}", self.now.as_millis()).unwrap();
+    }
+}
+
+/// Keys and values that say something; those of upstreams behind their names.
+fn flatten(prefix: &str, value: &serde_json::Value, words: &mut Vec<(String, String)>) {
+    use serde_json::Value;
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map.iter().filter(|(key, _)| *key != "bytes") {
+                let dot = if value.is_object() { "." } else { "" };
+                flatten(&format!("{prefix}{key}{dot}"), value, words);
+            }
+        }
+        Value::Array(list) => {
+            for value in list {
+                let name = value["name"].as_str().unwrap_or_default();
+                flatten(&format!("{name}."), value, words);
+            }
+        }
+        Value::String(text) if text != "up" && !prefix.ends_with(".name") => {
+            words.push((prefix.to_owned(), text.clone()));
+        }
+        Value::Number(number) if number.as_f64() != Some(0.0) => {
+            words.push((prefix.to_owned(), number.to_string()));
+        }
+        Value::Bool(true) => words.push((prefix.to_owned(), "yes".to_owned())),
+        _ => {}
     }
 }
 
@@ -281,16 +396,18 @@ fn replay(text: &str) -> String {
                 let text: Vec<&str> = lines.by_ref().take_while(|line| *line != "---").collect();
                 play.settings(time.parse().unwrap(), &(text.join("\n") + "\n"));
             }
+            "start" => {
+                play.finish();
+                let text = std::mem::take(&mut play.text) + "start\n";
+                play = Play::new(config);
+                play.text = text;
+            }
             "" => play.text.push('\n'),
             comment if comment.starts_with('#') => writeln!(play.text, "{comment}").unwrap(),
             event => play.event(event),
         }
     }
-    assert_eq!(
-        play.forwarder.next_deadline(),
-        None,
-        "a flight is left over: let time pass"
-    );
+    play.finish();
     format!("{config}---\n{}", play.text)
 }
 

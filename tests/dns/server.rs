@@ -207,6 +207,7 @@ fn from_json(value: &serde_json::Value) -> DnsStats {
         servfail: number(value, "servfail"),
         followers: number(value, "followers"),
         repeated: number(value, "repeated"),
+        departures: number(value, "departures"),
         flights: place(value, "flights"),
         waiting: place(value, "waiting"),
         unsent: number(value, "unsent"),
@@ -239,7 +240,7 @@ fn from_json(value: &serde_json::Value) -> DnsStats {
             failures: number(upstream, "failures"),
             foreign: number(upstream, "foreign"),
             udp_dead: upstream["udp_dead"].as_bool().unwrap(),
-            latency_ms: upstream["latency_ms"].as_f64().map(|ms| ms as f32),
+            latency_ms: upstream["latency_ms"].as_f64(),
             state: match upstream["state"].as_str() {
                 Some("up") => UpstreamState::Up,
                 _ => UpstreamState::Down,

@@ -8,28 +8,28 @@ from lab.tour import claim
 plan.chapter(__name__)
 
 COUNT = 200
-PEERS = {
-    f"{program} by {transport}": plan.peer(f"{program}-{transport.replace('+', '-')}", transport,
-                                           port)
-    for program, ports in (("unbound", {"udp": real.UNBOUND, "tcp": real.UNBOUND,
-                                        "tcp+udp": real.UNBOUND}),
-                           ("kresd", {"udp": real.KRESD, "tcp": real.KRESD,
-                                      "tcp+udp": real.KRESD}),
-                           ("dnsdist", {"udp": real.DNSDIST, "tcp": real.DNSDIST,
-                                        "tcp+udp": real.DNSDIST}))
-    for transport, port in ports.items()}
+PORTS = {
+    "unbound": {"udp": real.UNBOUND, "tcp": real.UNBOUND, "tcp+udp": real.UNBOUND,
+                "tls": real.UNBOUND_TLS},
+    "kresd": {"udp": real.KRESD, "tcp": real.KRESD, "tcp+udp": real.KRESD,
+              "tls": real.KRESD_TLS, "https": real.KRESD_HTTPS},
+    "dnsdist": {"udp": real.DNSDIST, "tcp": real.DNSDIST, "tcp+udp": real.DNSDIST,
+                "tls": real.DNSDIST_TLS, "https": real.DNSDIST_HTTPS},
+}
 
 
-def _upstream(text, group):
-    @claim(f"{text}: {COUNT} queries, none lost")
+def _upstream(program, transport, group):
+    @claim(f"{program} by {transport}: {COUNT} queries, none lost")
     def _check(_world, row):
         row.did = f"{COUNT} names in 0.2 s"
         told = asker.Volley(expect.names(group, COUNT), 0.2).over_udp()
         expect.all_answered(row, told, p99=expect.AT_ONCE + expect.SLACK)
 
 
-for _text, _group in PEERS.items():
-    _upstream(_text, _group)
+for _program, _ports in PORTS.items():
+    for _transport, _port in _ports.items():
+        _upstream(_program, _transport, plan.peer(
+            f"{_program}-{_transport.replace('+', '-')}", _transport, _port))
 
 GOOD = plan.upstream("good", "tcp+udp", udp="good", tcp="delay 20")
 SILENT = plan.upstream("mute", "udp", udp="silent")

@@ -91,6 +91,19 @@ pub enum Transport {
     Https,
 }
 
+impl Transport {
+    /// The scheme of its URL.
+    pub fn scheme(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::TcpUdp => "tcp+udp",
+            Self::Tls => "tls",
+            Self::Https => "https",
+        }
+    }
+}
+
 /// Where an upstream is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Host {

@@ -1,5 +1,6 @@
 //! Names, and words of the DNS sections.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -137,6 +138,12 @@ const QTYPES: [(&str, u16); 20] = [
     ("ANY", 255),
     ("CAA", 257),
 ];
+
+/// A query type as [`qtype`] reads it: its name, else `TYPE` and the number.
+pub fn qtype_name(qtype: u16) -> Cow<'static, str> {
+    let known = QTYPES.iter().find(|(_, number)| *number == qtype);
+    known.map_or_else(|| format!("TYPE{qtype}").into(), |(name, _)| (*name).into())
+}
 
 /// A query type by name, by number, or as `TYPE65` (RFC 3597).
 pub(in crate::config) fn qtype(spec: &Spec, text: &str) -> Result<u16, Wrong> {

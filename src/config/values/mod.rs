@@ -17,6 +17,7 @@ mod tls;
 pub(super) use address::{
     address, any_address, loopback, mac, net, not_an_address, ports, server_address, socket, usable,
 };
+pub use dns::qtype_name;
 pub(super) use dns::{
     Action, action, domain, host, host_name, https_records, local_domain, policy, prefer, qtype,
 };

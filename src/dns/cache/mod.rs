@@ -1,6 +1,7 @@
 //! Answers kept for as long as they say, and for a while longer for bad times, bounded by
 //! bytes. Pure.
 
+mod hash;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -132,35 +133,26 @@ impl Cache {
         asked: Option<SocketAddr>,
     ) -> Option<Found<'_>> {
         let at = self.find(key, asked)?;
+        self.table.touch(at);
         let entry = self.table.get(at)?;
         let age = entry.age(now);
-        if age >= entry.life {
-            return self.stale(at, age);
+        if age < entry.life {
+            self.counters.hits += 1;
+            let prefetch = entry.is_due(age);
+            let stored = &entry.stored;
+            return Some(Found::Fresh {
+                stored,
+                age,
+                prefetch,
+            });
         }
-        let prefetch = entry.is_due(age);
-        self.counters.hits += 1;
-        self.table.touch(at);
-        let stored = &self.table.get(at)?.stored;
-        Some(Found::Fresh {
-            stored,
-            age,
-            prefetch,
-        })
-    }
-
-    /// An answer that has died.
-    #[cold]
-    fn stale(&mut self, at: u32, age: u32) -> Option<Found<'_>> {
-        let serve_stale = self.serve_stale;
-        let entry = self.table.get(at)?;
-        if !entry.is_usable(age, serve_stale) {
-            self.table.remove(at);
-            return None;
-        }
-        let at_once = age < entry.mark;
-        self.table.touch(at);
-        let stored = &self.table.get(at)?.stored;
-        Some(Found::Stale { stored, at_once })
+        // One that is too old even for that makes room when a new one comes.
+        entry
+            .is_usable(age, self.serve_stale)
+            .then_some(Found::Stale {
+                stored: &entry.stored,
+                at_once: age < entry.mark,
+            })
     }
 
     /// Keeps an answer for `life` seconds in place of earlier ones to the same question. An

@@ -1,12 +1,14 @@
 //! What comes of the queries that were sent, and what time brings.
 
-use std::time::Instant;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
-use super::super::attempt::{AttemptId, Fault};
-use super::super::course::{Due, Leg};
+use super::super::attempt::{Attempt, AttemptId, Fault};
+use super::super::course::{Course, Due, Leg};
+use super::super::flight::Lane;
 use super::super::health::Turn;
 use super::super::upstream::Server;
-use super::super::wire::{self, Answer, Unfit, rcode};
+use super::super::wire::{self, Answer, Unfit};
 use super::{Effect, Forwarder};
 
 impl<C: Clone + PartialEq> Forwarder<C> {
@@ -23,7 +25,8 @@ impl<C: Clone + PartialEq> Forwarder<C> {
                     self.end_udp(now, id, false);
                 } else {
                     self.upstreams.known(server).stats.answered_udp += 1;
-                    self.take(now, id, answer, sent == 1);
+                    let took = self.since(now, id);
+                    self.take(now, id, answer, took, sent == 1);
                 }
             }
             Err(Unfit::Foreign) => self.udp_foreign(now, id),
@@ -80,6 +83,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         match walked {
             Ok(answer) if !answer.truncated => {
                 let udp_silent = self.attempt(id).is_some_and(|a| a.course.udp.is_open());
+                let took = self.since_stream(now, id);
                 if let Some(attempt) = self.attempt(id) {
                     // The connection has handed it over and waits for nothing more.
                     attempt.course.stream = Leg::Over;
@@ -88,7 +92,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
                     self.tell(server, turn);
                 }
                 self.upstreams.known(server).stats.answered_stream += 1;
-                self.take(now, id, answer, sent == 0);
+                self.take(now, id, answer, took, sent == 0);
             }
             Err(Unfit::NoEdns) if self.drop_edns(id) => self.send_stream(id, false),
             Ok(_) | Err(_) => self.stream_failed(now, id, Fault::Remote),
@@ -223,7 +227,12 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             return;
         }
         let (server, blamed, addr) = (attempt.server, attempt.blamed, attempt.addr);
-        if blamed {
+        // That UDP does not work was known; it says nothing of the stream.
+        let asks_udp_alone = self
+            .flights
+            .get(id.flight)
+            .is_some_and(|flight| matches!(flight.key.lane, Lane::ProbeUdp(_)));
+        if blamed && !asks_udp_alone {
             let turn = self.upstreams.known(server).health.failed(now);
             if let Some(turn) = turn {
                 self.tell(server, turn);
@@ -239,12 +248,11 @@ impl<C: Clone + PartialEq> Forwarder<C> {
 
     /// An answer that fits the question. One that is an error is kept while somebody else may
     /// know better.
-    fn take(&mut self, now: Instant, id: AttemptId, answer: Answer, exact: bool) {
+    fn take(&mut self, now: Instant, id: AttemptId, answer: Answer, took: Duration, exact: bool) {
         let Some(attempt) = self.attempt(id) else {
             return;
         };
         let (server, addr) = (attempt.server, attempt.addr);
-        let took = now.saturating_duration_since(attempt.course.began());
         let health = &mut self.upstreams.known(server).health;
         let is_news = health.is_silent(now);
         if let Some(turn) = health.answered(took, exact) {
@@ -263,8 +271,8 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         };
         let others = flight.attempts.iter().filter(|other| other.id != id);
         let hope = !flight.candidates.is_empty() || { others }.any(|a| !a.course.is_lost());
-        let poor = !matches!(answer.rcode, rcode::NOERROR | rcode::NXDOMAIN);
-        if poor && hope {
+        let poor = answer.is_error();
+        if poor && (hope || self.has_stale(now, id.flight)) {
             self.keep_fallback(id.flight, server, answer);
             self.end_attempt(id);
             self.ask_next(now, id.flight);
@@ -299,26 +307,12 @@ impl<C: Clone + PartialEq> Forwarder<C> {
 
     /// Closes what an attempt has open.
     pub(super) fn end_attempt(&mut self, id: AttemptId) {
-        let Some(attempt) = self.attempt(id) else {
-            return;
-        };
-        let (udp, stream) = (
-            attempt.course.udp.is_open(),
-            attempt.course.stream.is_open(),
-        );
-        attempt.course.give_up_address();
-        attempt.course.udp = Leg::Over;
-        attempt.course.stream = Leg::Over;
-        let timed_out = false;
-        if udp {
-            let attempt = id;
-            self.effects
-                .push_back(Effect::EndUdp { attempt, timed_out });
-        }
-        if stream {
-            let attempt = id;
-            self.effects
-                .push_back(Effect::EndStream { attempt, timed_out });
+        if let Some(flight) = self.flights.get(id.flight) {
+            let mut attempts = flight.attempts.iter_mut();
+            let attempt = attempts.find(|attempt| attempt.id == id);
+            attempt
+                .into_iter()
+                .for_each(|attempt| end(attempt, &mut self.effects));
         }
     }
 
@@ -329,10 +323,9 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         };
         flight.candidates.clear();
         flight.hedge_at = None;
-        let attempts: Vec<_> = flight.attempts.iter().map(|attempt| attempt.id).collect();
-        attempts
-            .into_iter()
-            .for_each(|attempt| self.end_attempt(attempt));
+        for attempt in &mut flight.attempts {
+            end(attempt, &mut self.effects);
+        }
     }
 
     /// Reads a message for an attempt that waits for it on a leg; with who sent it and how
@@ -353,6 +346,21 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         Some((walked, attempt.server, attempt.course.datagrams()))
     }
 
+    /// Time since the attempt's first query.
+    fn since(&mut self, now: Instant, id: AttemptId) -> Duration {
+        let began = self.attempt(id).map(|attempt| attempt.course.began());
+        now.saturating_duration_since(began.unwrap_or(now))
+    }
+
+    /// Time since the attempt's stream began: what UDP's silence took before is not the
+    /// stream's.
+    fn since_stream(&mut self, now: Instant, id: AttemptId) -> Duration {
+        match self.attempt(id).map(|attempt| attempt.course.stream) {
+            Some(Leg::Open(since)) => now.saturating_duration_since(since),
+            _ => Duration::ZERO,
+        }
+    }
+
     fn passes_truncated(&mut self, id: AttemptId) -> bool {
         self.attempt(id)
             .is_some_and(|attempt| attempt.course.passes_truncated())
@@ -364,9 +372,12 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         server: Server,
         answer: Answer,
     ) {
-        if let Some(flight) = self.flights.get(id)
-            && flight.fallback.is_none()
-        {
+        let Some(flight) = self.flights.get(id) else {
+            return;
+        };
+        // A truncated answer is better than an error.
+        let kept = flight.fallback.as_ref();
+        if kept.is_none_or(|(_, kept)| kept.is_error() && !answer.is_error()) {
             flight.fallback = Some((server, Box::new(answer)));
         }
     }
@@ -419,5 +430,22 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             let upstream = std::rc::Rc::clone(&self.upstreams.known(server).name);
             self.effects.push_back(Effect::Turned { upstream, turn });
         }
+    }
+}
+
+/// Closes what an attempt has open.
+fn end<C>(attempt: &mut Attempt, effects: &mut VecDeque<Effect<C>>) {
+    let Course { udp, stream, .. } = &mut attempt.course;
+    let (udp, stream) = (
+        std::mem::replace(udp, Leg::Over).is_open(),
+        std::mem::replace(stream, Leg::Over).is_open(),
+    );
+    attempt.course.give_up_address();
+    let (attempt, timed_out) = (attempt.id, false);
+    if udp {
+        effects.push_back(Effect::EndUdp { attempt, timed_out });
+    }
+    if stream {
+        effects.push_back(Effect::EndStream { attempt, timed_out });
     }
 }

@@ -36,6 +36,11 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Whether it tells of a failure, and not of records or their absence.
+    pub fn is_error(&self) -> bool {
+        !matches!(self.rcode, rcode::NOERROR | rcode::NXDOMAIN)
+    }
+
     /// Gives the records of a positive answer this TTL, seconds, whatever the upstream said; its
     /// life is the same. 0: whoever waits for it may use it once, and nobody keeps it (RFC 2181,
     /// 8). Negative answers keep what their SOA says (RFC 2308), errors what they have; other

@@ -70,6 +70,20 @@ pub mod rcode {
     pub const BADVERS: u8 = 16;
 }
 
+/// Name of a response code, or its number.
+pub fn rcode_name(code: u8) -> std::borrow::Cow<'static, str> {
+    match code {
+        rcode::NOERROR => "NOERROR".into(),
+        rcode::FORMERR => "FORMERR".into(),
+        rcode::SERVFAIL => "SERVFAIL".into(),
+        rcode::NXDOMAIN => "NXDOMAIN".into(),
+        rcode::NOTIMP => "NOTIMP".into(),
+        rcode::REFUSED => "REFUSED".into(),
+        rcode::BADVERS => "BADVERS".into(),
+        code => code.to_string().into(),
+    }
+}
+
 /// Record types that we look at.
 pub mod rtype {
     /// IPv4 address.

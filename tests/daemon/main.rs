@@ -1,15 +1,17 @@
 //! The whole process in a network namespace: starts, ends, and what it says. Needs root.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../bpf/mod.rs"]
 mod bpf;
+mod home;
+mod metrics;
+mod reload;
+mod resolver;
 
-use std::fs;
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use bpf::netns::Network;
+use home::{Home, stop, words};
 
 const MAIN: &str = "config dae 'main'\n\toption enabled '1'\n";
 const LAN: &str = "\tlist interface 'lan0'\n\toption attach 'clsact'\n";
@@ -17,95 +19,6 @@ const DNS: &str = "config dns 'dns'\n\toption enabled '1'\n\toption upstream 'up
     config upstream 'up'\n\toption url 'udp://203.0.113.2'\n";
 const LOCAL: &str = "config dns 'dns'\n\toption enabled '1'\n\tlist listen '127.0.0.1:5354'\n\
     \toption upstream 'up'\nconfig upstream 'up'\n\toption url 'udp://203.0.113.2'\n";
-
-/// A router with a folder for files; removed on drop.
-struct Home {
-    network: Network,
-    folder: PathBuf,
-}
-
-impl Home {
-    fn new() -> Self {
-        let folder = bpf::run_dir();
-        fs::create_dir_all(&folder).unwrap();
-        Self {
-            network: Network::new(),
-            folder,
-        }
-    }
-
-    /// `dae run` in the router with the run folder of that name.
-    fn spawn(&self, config: &str, run_dir: &str) -> Child {
-        let path = self.folder.join(format!("{run_dir}.uci"));
-        fs::write(&path, config).unwrap();
-        Command::new("ip")
-            .args(["netns", "exec", &self.network.router.name])
-            .args([env!("CARGO_BIN_EXE_dae"), "run", "-c"])
-            .arg(path)
-            .arg("-r")
-            .arg(self.folder.join(run_dir))
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
-    }
-
-    fn status(&self, run_dir: &str) -> Option<serde_json::Value> {
-        let asked = Command::new(env!("CARGO_BIN_EXE_dae"))
-            .args(["status", "--json", "-r"])
-            .arg(self.folder.join(run_dir))
-            .output()
-            .unwrap();
-        serde_json::from_slice(&asked.stdout).ok()
-    }
-
-    /// As [`Self::spawn`], and waits until it answers.
-    fn start(&self, config: &str, run_dir: &str) -> Child {
-        let mut child = self.spawn(config, run_dir);
-        let end = Instant::now() + Duration::from_secs(10);
-        while self.status(run_dir).is_none() {
-            assert!(child.try_wait().unwrap().is_none(), "{}", words(child));
-            assert!(Instant::now() < end, "does not answer");
-            sleep(Duration::from_millis(20));
-        }
-        child
-    }
-
-    /// Everything of ours that can be seen in the router.
-    fn trace(&self) -> Vec<String> {
-        let router = &self.network.router;
-        router.enter(|| router.trace_of_us())
-    }
-}
-
-impl Drop for Home {
-    fn drop(&mut self) {
-        let router = &self.network.router.name;
-        for pid in bpf::netns::run("ip", &["netns", "pids", router]).lines() {
-            let pid = nix::unistd::Pid::from_raw(pid.parse().unwrap());
-            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
-        }
-        let _ = fs::remove_dir_all(&self.folder);
-    }
-}
-
-/// TERM, and everything it said.
-fn stop(child: Child) -> Output {
-    let pid = nix::unistd::Pid::from_raw(child.id() as i32);
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
-    child.wait_with_output().unwrap()
-}
-
-/// What a process said that ends by itself, and soon.
-fn words(mut child: Child) -> String {
-    let end = Instant::now() + Duration::from_secs(5);
-    while child.try_wait().unwrap().is_none() && Instant::now() < end {
-        sleep(Duration::from_millis(20));
-    }
-    // Does nothing to one that has ended.
-    child.kill().unwrap();
-    let output = child.wait_with_output().unwrap();
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
 
 #[test]
 fn every_problem_of_a_configuration_is_logged() {
