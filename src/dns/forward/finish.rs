@@ -6,6 +6,7 @@ use super::super::answer_rules::{Action, MAX_DEPTH};
 use super::super::cache::{self, Found};
 use super::super::flight::{Companion, Flight, FlightId, Key, Lane, Task, Waiter};
 use super::super::querylog::Outcome as Logged;
+use super::super::rebind::is_private;
 use super::super::upstream::Server;
 use super::super::wire::{Aging, Answer, Ede, Stored, flag, rcode};
 use super::query::{Preferred, stale_reason};
@@ -78,7 +79,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             }
         }
         let forbids = |name: &str| self.settings.rebind.forbids(name, &answer.addresses);
-        if !answer.addresses.is_empty() && forbids(&key.question.text()) {
+        if answer.addresses.iter().any(|addr| is_private(*addr)) && forbids(&key.question.text()) {
             Judgement::Withhold("rebind")
         } else {
             Judgement::Give

@@ -182,7 +182,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
     }
 
     /// When [`Self::tick`] is to be called next.
-    pub fn next_deadline(&self) -> Option<Instant> {
+    pub fn next_deadline(&mut self) -> Option<Instant> {
         let flight = self.flights.next_deadline().map(|(deadline, _)| deadline);
         let (at, pulse) = (flight?, self.pulse_at);
         Some(pulse.map_or(at, |pulse| pulse.min(at)))
