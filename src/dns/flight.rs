@@ -135,8 +135,8 @@ impl<C> Waiter<C> {
 pub struct Candidate {
     /// Who.
     pub server: Server,
-    /// Which address, counted from the one that is preferred.
-    pub address: usize,
+    /// Not by the address that is preferred, but by one that the flight has not tried.
+    pub another: bool,
 }
 
 /// What of our own waits for a flight.
@@ -217,6 +217,14 @@ impl<C> Flight<C> {
             is_old: false,
             deadline: ends,
         }
+    }
+
+    /// Another candidate, after all others; not before `at` if there are none.
+    pub fn ask_later(&mut self, candidate: Candidate, at: Instant) {
+        if self.candidates.is_empty() {
+            self.hedge_at = Some(at);
+        }
+        self.candidates.insert(0, candidate);
     }
 
     /// When something has to be done.
