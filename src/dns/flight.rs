@@ -15,7 +15,7 @@ use super::deadlines::{Deadlines, Due};
 use super::route::GroupId;
 use super::upstream::{Server, UpstreamId};
 use super::wire::{Answer, Asker, Edns, Question};
-use crate::hash::KeyedMap;
+use foldhash::HashMap;
 
 /// Most clients that wait for one flight: enough for a home, too few for one name to take
 /// all places.
@@ -253,7 +253,7 @@ pub enum Joined {
 
 /// All flights.
 pub struct Flights<C> {
-    by_key: KeyedMap<Rc<Key>, FlightId>,
+    by_key: HashMap<Rc<Key>, FlightId>,
     slots: Vec<Slot<C>>,
     free: Vec<u32>,
     deadlines: Deadlines,
@@ -261,7 +261,7 @@ pub struct Flights<C> {
     max_waiting: usize,
     admission: Admission,
     /// Clients that wait for each of those who are asked; none that is zero.
-    by_lane: KeyedMap<Lane, usize>,
+    by_lane: HashMap<Lane, usize>,
     /// Flights without a client.
     idle: usize,
 }
@@ -289,14 +289,14 @@ impl<C: PartialEq> Flights<C> {
     /// client.
     pub fn new(max_waiting: usize, max_of_client: u32) -> Self {
         Self {
-            by_key: KeyedMap::default(),
+            by_key: HashMap::default(),
             slots: Vec::new(),
             free: Vec::new(),
             deadlines: Deadlines::default(),
             waiting: 0,
             max_waiting,
             admission: Admission::new(max_of_client),
-            by_lane: KeyedMap::default(),
+            by_lane: HashMap::default(),
             idle: 0,
         }
     }
