@@ -54,6 +54,13 @@ impl<C: Clone + PartialEq> Forwarder<C> {
     /// so that its speed becomes known. Where an upstream has a second address, that is tried
     /// when all have been asked by their first one.
     fn order(&mut self, group: &Group) -> Vec<Candidate> {
+        if let [only] = group.upstreams[..] {
+            let server = Server::Upstream(only);
+            let addresses = self.upstreams.get(only).map_or(0, |u| u.addresses.len());
+            let number = if addresses > 1 { 2 } else { 1 };
+            let tries = (0..number).rev();
+            return tries.map(|address| Candidate { server, address }).collect();
+        }
         let mut order: Vec<_> = group
             .upstreams
             .iter()
@@ -65,7 +72,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
                 ((health.is_down(), latency, place), server)
             })
             .collect();
-        order.sort_unstable_by(|a, b| b.0.cmp(&a.0));
+        order.sort_unstable_by_key(|(rank, _)| std::cmp::Reverse(*rank));
         let second = |server: &Server| match server {
             Server::Upstream(id) => self
                 .upstreams

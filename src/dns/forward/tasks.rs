@@ -49,10 +49,6 @@ impl<C: Clone + PartialEq> Forwarder<C> {
     /// Asks the question of a flight once more where something has to be found out: upstreams
     /// that are down, UDP that did not work, speeds that may have changed.
     pub(super) fn probe(&mut self, now: Instant, id: FlightId, group: &Group) {
-        let asked: Vec<Server> = match self.flights.get(id) {
-            Some(flight) => flight.attempts.iter().map(|a| a.server).collect(),
-            None => return,
-        };
         self.stats.departures += 1;
         let explore = group.policy == Policy::Fastest
             && group.upstreams.len() > 1
@@ -61,8 +57,11 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         for (place, upstream) in group.upstreams.iter().enumerate() {
             let server = Server::Upstream(*upstream);
             let transport = self.upstreams.transport(server);
+            let Some(flight) = self.flights.get(id) else {
+                return;
+            };
+            let first = flight.attempts.iter().any(|a| a.server == server);
             let health = &mut self.upstreams.known(server).health;
-            let first = asked.contains(&server);
             let back = !first && (health.probe_due(now) || explore && place == chosen);
             let udp = transport == Transport::TcpUdp && health.udp_probe_due(now);
             if back {
