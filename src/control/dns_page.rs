@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
-use super::table;
+use super::table::{self, scalar};
 
 /// A line: what it is about, then fields with the words that follow their numbers.
 type Line = (&'static str, &'static [(&'static str, &'static str)]);
@@ -89,32 +89,35 @@ const LINES: &[Line] = &[
     ),
 ];
 
-/// Columns of the table of upstreams: fields with their headings.
-const COLUMNS: &[(&str, &str)] = &[
-    ("name", "upstream"),
-    ("transport", "by"),
-    ("state", "state"),
-    ("udp_dead", "udp"),
-    ("latency_ms", "latency"),
-    ("sent_udp", "udp sent"),
-    ("answered_udp", "answered"),
-    ("sent_stream", "stream sent"),
-    ("answered_stream", "answered"),
-    ("timeouts", "timeouts"),
-    ("fallbacks", "fallbacks"),
-    ("failures", "failures"),
-    ("foreign", "foreign"),
+/// Counters in the table of upstreams, behind what [`cells`] puts together.
+const COUNTERS: [&str; 4] = ["timeouts", "fallbacks", "failures", "foreign"];
+
+/// Fields of an upstream that have a place in the table.
+const KNOWN: [&str; 9] = [
+    "name",
+    "transport",
+    "state",
+    "udp_dead",
+    "latency_ms",
+    "sent_udp",
+    "answered_udp",
+    "sent_stream",
+    "answered_stream",
 ];
 
-/// Lays out what is known here, and takes it out of `fields`.
+/// Lays out what is known here, and takes it out of `fields`. Of each line the first number is
+/// shown always, the others unless they are 0.
 pub fn append(page: &mut String, fields: &mut Map<String, Value>, indent: usize) {
     let width = LINES.iter().map(|(label, _)| label.len()).max();
     let width = width.unwrap_or(0);
     for (label, words) in LINES {
-        let said = words.iter().filter_map(|(path, word)| {
-            let value = take(fields, path)?;
-            Some(format!("{value} {word}"))
-        });
+        let said = words
+            .iter()
+            .enumerate()
+            .filter_map(|(place, (path, word))| {
+                let value = take(fields, path)?;
+                (place == 0 || value != 0).then(|| format!("{value} {word}"))
+            });
         let said: Vec<String> = said.collect();
         if !said.is_empty() {
             // Writing to a String cannot fail.
@@ -125,8 +128,9 @@ pub fn append(page: &mut String, fields: &mut Map<String, Value>, indent: usize)
     if let Some(Value::Array(rows)) = fields.remove("upstreams")
         && !rows.is_empty()
     {
-        page.push('\n');
-        table::append(page, &upstreams(&rows), indent);
+        let caption = "upstreams (udp, stream: answered/sent)";
+        let _ = writeln!(page, "{:indent$}{caption}", "");
+        table::append(page, &upstreams(&rows), indent + 2);
     }
 }
 
@@ -138,33 +142,47 @@ fn take(fields: &mut Map<String, Value>, path: &str) -> Option<Value> {
     }
 }
 
-/// The table: columns that are known, then those that are not.
+/// The table. Fields without a place in it get columns of their own, and `asis` is not there
+/// until somebody was asked so.
 fn upstreams(rows: &[Value]) -> Vec<Vec<String>> {
-    let mut columns = COLUMNS.to_vec();
-    let known = |key: &str| COLUMNS.iter().any(|(column, _)| *column == key);
     let first = rows.first().and_then(Value::as_object);
     let others = first.into_iter().flat_map(Map::keys).map(String::as_str);
-    columns.extend(others.filter(|key| !known(key)).map(|key| (key, key)));
-    let heading = columns.iter().map(|(_, heading)| (*heading).to_owned());
-    let cells = |row: &Value| {
-        let cells = columns.iter().map(|(key, _)| cell(key, &row[*key]));
-        cells.collect()
-    };
-    [heading.collect()]
+    let others: Vec<&str> = others
+        .filter(|key| !KNOWN.contains(key) && !COUNTERS.contains(key))
+        .collect();
+    let heading = ["upstream", "by", "state", "latency", "udp", "stream"];
+    let heading = heading.iter().chain(&COUNTERS).chain(&others);
+    let heading = heading.map(|word| (*word).to_owned()).collect();
+    let asked =
+        |row: &&Value| row["name"] != "asis" || row["sent_udp"] != 0 || row["sent_stream"] != 0;
+    let rows = rows.iter().filter(asked);
+    [heading]
         .into_iter()
-        .chain(rows.iter().map(cells))
+        .chain(rows.map(|row| cells(row, &others)))
         .collect()
 }
 
-fn cell(key: &str, value: &Value) -> String {
-    match (key, value) {
-        ("udp_dead", Value::Bool(true)) => "dead".to_owned(),
-        ("udp_dead", Value::Bool(false)) => "-".to_owned(),
-        ("latency_ms", Value::Number(_)) => format!("{value} ms"),
-        (_, Value::String(text)) => text.clone(),
-        (_, Value::Null) => "-".to_owned(),
-        (_, other) => other.to_string(),
-    }
+fn cells(row: &Value, others: &[&str]) -> Vec<String> {
+    let udp_dead = if row["udp_dead"] == true {
+        ", udp dead"
+    } else {
+        ""
+    };
+    let latency = match &row["latency_ms"] {
+        Value::Number(ms) => format!("{ms} ms"),
+        _ => "-".to_owned(),
+    };
+    let mut cells = vec![
+        scalar(&row["name"]),
+        scalar(&row["transport"]),
+        scalar(&row["state"]) + udp_dead,
+        latency,
+        scalar(&row["answered_udp"]) + "/" + &scalar(&row["sent_udp"]),
+        scalar(&row["answered_stream"]) + "/" + &scalar(&row["sent_stream"]),
+    ];
+    let more = COUNTERS.iter().chain(others);
+    cells.extend(more.map(|key| scalar(&row[*key])));
+    cells
 }
 
 #[cfg(test)]
@@ -185,25 +203,26 @@ mod tests {
     fn lines_and_a_table_of_upstreams() {
         let (page, rest) = page(json!({
             "queries": 12, "cache": {"hits": 5, "entries": 3, "bytes": 900, "bound": 65536},
-            "refused": 0, "waiting": 1, "flights": 1,
+            "refused": 0, "overflowed": 0, "waiting": 0, "flights": 1,
             "upstreams": [
                 {"name": "main", "transport": "tcp+udp", "state": "up", "udp_dead": true,
                  "latency_ms": 12.5, "sent_udp": 7, "answered_udp": 6, "sent_stream": 1,
                  "answered_stream": 1, "timeouts": 0, "fallbacks": 1, "failures": 0, "foreign": 0},
-                {"name": "asis", "state": "up", "udp_dead": false,
-                 "latency_ms": null, "sent_udp": 0, "answered_udp": 0, "sent_stream": 0,
-                 "answered_stream": 0, "timeouts": 0, "fallbacks": 0, "failures": 0, "foreign": 0},
+                {"name": "other", "transport": "tls", "state": "down", "udp_dead": false,
+                 "latency_ms": null, "sent_udp": 0, "answered_udp": 0, "sent_stream": 3,
+                 "answered_stream": 0, "timeouts": 3, "fallbacks": 0, "failures": 0, "foreign": 0},
+                {"name": "asis", "sent_udp": 0, "sent_stream": 0},
             ],
         }));
         let wanted = "\
 \x20 queries           12 asked, 5 from the cache
   refused           0 in all
-  now               1 clients wait, 1 flights
+  now               0 clients wait, 1 flights
   cache             3 answers, 900 bytes, 65536 at most
-
-  upstream  by       state  udp   latency  udp sent  answered  stream sent  answered  timeouts  fallbacks  failures  foreign
-  main      tcp+udp  up     dead  12.5 ms         7         6            1         1         0          1         0        0
-  asis      -        up     -           -         0         0            0         0         0          0         0        0
+  upstreams (udp, stream: answered/sent)
+    upstream  by       state         latency  udp  stream  timeouts  fallbacks  failures  foreign
+    main      tcp+udp  up, udp dead  12.5 ms  6/7     1/1         0          1         0        0
+    other     tls      down                -  0/0     0/3         3          0         0        0
 ";
         assert_eq!(page, wanted);
         assert!(rest.is_empty(), "{rest:?}");

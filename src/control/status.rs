@@ -2,14 +2,15 @@
 //!
 //! `dae status --json` prints the daemon's document as it is; `dae status` prints it as
 //! this module lays it out: scalars first, then an indented block per object, then a table
-//! per list of objects. No field is named here, so none can be forgotten; DNS has a page of its
-//! own in [`super::dns_page`].
+//! per list of objects. So no field can be forgotten. DNS has a page of its own in
+//! [`super::dns_page`].
 
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
-use super::{dns_page, table};
+use super::dns_page;
+use super::table::{self, scalar};
 
 /// Lays out a status document for a terminal.
 pub fn render(status: &Value) -> String {
@@ -29,6 +30,9 @@ fn block(page: &mut String, fields: &Map<String, Value>, indent: usize) {
     for (key, value) in fields.iter().filter(|(_, value)| !is_scalar(value)) {
         let _ = writeln!(page, "{:indent$}{key}", "");
         match value {
+            Value::Object(_) if indent == 0 && key == "reload" => {
+                let _ = writeln!(page, "  {}", reloads(value));
+            }
             Value::Object(inner) if indent == 0 && key == "dns" => dns(page, inner.clone()),
             Value::Object(inner) => block(page, inner, indent + 2),
             Value::Array(rows) => table(page, rows, indent + 2),
@@ -40,6 +44,21 @@ fn block(page: &mut String, fields: &Map<String, Value>, indent: usize) {
 fn dns(page: &mut String, mut fields: Map<String, Value>) {
     dns_page::append(page, &mut fields, 2);
     block(page, &fields, 2);
+}
+
+/// How often, and what came of the last one.
+fn reloads(reload: &Value) -> String {
+    let times = format!("{} done, {} failed", reload["succeeded"], reload["failed"]);
+    let last = &reload["last"];
+    let outcome = match (&last["reason"], last["restart"].as_array()) {
+        _ if last.is_null() => return times,
+        (Value::String(reason), _) => format!("failed, nothing was changed: {reason}"),
+        (_, Some(restart)) if !restart.is_empty() => {
+            format!("done; with a restart only: {}", scalar(&last["restart"]))
+        }
+        _ => "done".to_owned(),
+    };
+    format!("{times}; the last, {} s ago: {outcome}", last["ago_s"])
 }
 
 /// What `dae reload` prints of the daemon's answer, and whether the configuration was good.
@@ -94,15 +113,6 @@ fn is_scalar(value: &Value) -> bool {
     !matches!(value, Value::Object(_) | Value::Array(_))
 }
 
-fn scalar(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Null => "-".to_owned(),
-        Value::Array(items) => items.iter().map(scalar).collect::<Vec<_>>().join(","),
-        other => other.to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,6 +141,31 @@ mod tests {
     fn dns_is_laid_out_and_nothing_is_left_out() {
         let page = render(&json!({"dns": {"queries": 7, "shiny": 3}}));
         assert_eq!(page, "dns\n  queries           7 asked\n  shiny  3\n");
+    }
+
+    #[test]
+    fn reloads_are_one_line() {
+        let line = |last: Value| {
+            let reload = json!({"succeeded": 2, "failed": 1, "last": last});
+            let page = render(&json!({ "reload": reload }));
+            page.strip_prefix("reload\n  2 done, 1 failed")
+                .unwrap()
+                .to_owned()
+        };
+        assert_eq!(line(Value::Null), "\n");
+        let last = |reason: Value, restart: Value| json!({"ago_s": 5, "ok": reason.is_null(), "reason": reason, "restart": restart});
+        let done = line(last(Value::Null, json!([])));
+        assert_eq!(done, "; the last, 5 s ago: done\n");
+        let partly = line(last(Value::Null, json!(["rule", "node"])));
+        assert!(
+            partly.ends_with(": done; with a restart only: rule,node\n"),
+            "{partly}"
+        );
+        let failed = line(last("dae:3: frob".into(), json!([])));
+        assert!(
+            failed.ends_with(": failed, nothing was changed: dae:3: frob\n"),
+            "{failed}"
+        );
     }
 
     #[test]
