@@ -57,9 +57,16 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         if let [only] = group.upstreams[..] {
             let server = Server::Upstream(only);
             let addresses = self.upstreams.get(only).map_or(0, |u| u.addresses.len());
-            let number = if addresses > 1 { 2 } else { 1 };
-            let tries = (0..number).rev();
-            return tries.map(|address| Candidate { server, address }).collect();
+            let tries: &[bool] = if addresses > 1 {
+                &[true, false]
+            } else {
+                &[false]
+            };
+            let candidate = |another: &bool| Candidate {
+                server,
+                another: *another,
+            };
+            return tries.iter().map(candidate).collect();
         }
         let mut order: Vec<_> = group
             .upstreams
