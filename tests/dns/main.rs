@@ -8,12 +8,15 @@ mod books;
 #[path = "../flow/home.rs"]
 mod home;
 mod hosts;
+mod https;
 mod messages;
 mod peers;
 mod random;
 mod scenario;
 mod server;
 mod sockets;
+mod tls;
+mod tls_server;
 mod udp;
 mod upstream;
 mod wire;
