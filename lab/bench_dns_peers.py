@@ -134,7 +134,8 @@ class Bench:
                      "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
                      "-subj", "/CN=bench", "-addext", "subjectAltName=IP:127.0.0.1",
                      "-keyout", f"{self.folder}/key.pem", "-out", f"{self.folder}/cert.pem")
-        argv = [chosen.upstream, f"127.0.0.1:{UPSTREAM}", str(DELAY_MS)]
+        argv = [chosen.upstream, f"127.0.0.1:{UPSTREAM}", str(DELAY_MS),
+                f"127.0.0.1:{UPSTREAM_TLS}", f"{self.folder}/cert.pem", f"{self.folder}/key.pem"]
         net.start(undo, NAMESPACE, self._elsewhere(argv), f"{self.folder}/upstream.log",
                   lambda: net.bound(NAMESPACE, UPSTREAM))
 
