@@ -65,7 +65,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
                 ((health.is_down(), latency, place), server)
             })
             .collect();
-        order.sort_unstable_by(|a, b| b.0.cmp(&a.0));
+        order.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.0));
         let second = |server: &Server| match server {
             Server::Upstream(id) => self
                 .upstreams
