@@ -186,7 +186,7 @@ fn a_body_is_no_longer_than_a_message() {
         client.request(1, b"q");
         let mut bytes = Vec::new();
         append(kind::HEADERS, flag::END_HEADERS, 1, &head(OK), &mut bytes);
-        let body = vec![7; MAX_BODY + extra];
+        let body = vec![7; 65_535 + extra];
         for part in body.chunks(16_384) {
             append(kind::DATA, 0, 1, part, &mut bytes);
         }
