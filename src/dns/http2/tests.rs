@@ -418,9 +418,12 @@ proptest! {
             (0u8..11, any::<u8>(), 0u32..9, prop::collection::vec(any::<u8>(), 0..40)), 0..60),
         noise in prop::collection::vec(any::<u8>(), 0..40),
     ) {
-        let mut client = greeted(&[]);
-        (0..4).for_each(|tag| client.request(tag, b"query"));
-        let mut ended = 0;
+        let fresh = || {
+            let mut client = greeted(&[]);
+            (0..4).for_each(|tag| client.request(tag, b"query"));
+            client
+        };
+        let (mut client, mut ended) = (fresh(), 0);
         for (kind, flags, stream, payload) in &frames {
             let mut bytes = Vec::new();
             append(*kind, *flags, *stream, payload, &mut bytes);
@@ -429,7 +432,7 @@ proptest! {
             prop_assert!(client.input.is_empty() || result.is_err());
             prop_assert!(client.streams.len() + ended == 4);
             if result.is_err() {
-                return Ok(());
+                (client, ended) = (fresh(), 0);
             }
         }
         let _ = client.receive(&noise);
