@@ -11,6 +11,7 @@ mod hosts;
 mod https;
 mod messages;
 mod peers;
+mod peers_tls;
 mod random;
 mod scenario;
 mod server;

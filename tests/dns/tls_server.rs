@@ -29,6 +29,8 @@ pub struct Authority {
 pub struct Identity {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
+    chain_pem: String,
+    key_pem: String,
     /// As in the configuration: `sha256/...`.
     pub pin: String,
 }
@@ -72,6 +74,8 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         Identity {
             chain: vec![certificate.der().clone(), self.certificate.clone()],
+            chain_pem: certificate.pem(),
+            key_pem: key.serialize_pem(),
             pin: pin(&key.subject_public_key_info()),
             key: PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
         }
@@ -107,6 +111,14 @@ fn pin(key: &[u8]) -> String {
 }
 
 impl Identity {
+    /// Files with chain and key in PEM, in a folder.
+    pub fn write(&self, folder: &std::path::Path) -> (PathBuf, PathBuf) {
+        let (chain, key) = (folder.join("chain.pem"), folder.join("key.pem"));
+        std::fs::write(&chain, &self.chain_pem).unwrap();
+        std::fs::write(&key, &self.key_pem).unwrap();
+        (chain, key)
+    }
+
     pub fn config(&self, alpn: &[&[u8]]) -> Arc<ServerConfig> {
         self.config_of(rustls::ALL_VERSIONS, alpn)
     }

@@ -1,5 +1,6 @@
 //! What a client asks, and what we ask an upstream.
 
+use super::case::make_lower;
 use super::edns::{Edns, OPT_LEN, PAD_TO, append_opt, pad};
 use super::{
     CLASS_IN, HEADER, MAX_NAME, flag, long, name_len, put_word, rcode, rtype, skip_name, word,
@@ -179,7 +180,7 @@ fn question<'a>(message: &[u8], lower: &'a mut Vec<u8>) -> Option<Question<&'a [
     lower.clear();
     lower.extend_from_slice(asked);
     // Length bytes are below 64 and so are no letters.
-    lower[..name].make_ascii_lowercase();
+    make_lower(&mut lower[..name]);
     Some(Question(lower))
 }
 
