@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 # The work is done by scripts/, cross/build and lab/run.
 
-.PHONY: help build lab test lint size bench
+.PHONY: help build lab test lint fuzz size bench
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
@@ -21,6 +21,10 @@ test: ## everything: lint, tests, the lab under each hook, cross builds; needs r
 lint: ## form, warnings and boundaries of the code
 	@scripts/packages build lint
 	@scripts/lint
+
+fuzz: ## random input for ten minutes
+	@scripts/packages build fuzz
+	@scripts/fuzz 600
 
 size: ## sizes of the router binaries against their budget
 	@scripts/packages build cross

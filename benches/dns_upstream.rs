@@ -1,7 +1,7 @@
 //! The upstream of the DNS benches: answers every question with one A record, an address for
 //! every name, late by a fixed time. It does so little that it costs less than whatever is measured in front of it.
 //!
-//!     dns_upstream ADDRESS:PORT DELAY_MS
+//!     dns_upstream ADDRESS:PORT DELAY_MS [TLS_ADDRESS:PORT CERTIFICATE.pem KEY.pem]
 
 #![allow(
     clippy::unwrap_used,
@@ -10,12 +10,16 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, ppoll};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// Behind the question: its name again, A, IN, 300 s, and an address of 198.18.0.0/15, the
 /// network for benches (RFC 2544), whose end is still to be written.
@@ -26,22 +30,53 @@ type Late<T> = VecDeque<(Instant, T)>;
 
 fn main() {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let [addr, delay] = &arguments[..] else {
-        println!("usage: dns_upstream ADDRESS:PORT DELAY_MS");
-        return;
+    let words: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let (addr, delay, tls) = match words[..] {
+        [addr, delay] => (addr, delay, None),
+        [addr, delay, tls, certificate, key] => (addr, delay, Some((tls, certificate, key))),
+        _ => {
+            println!("usage: dns_upstream ADDRESS:PORT DELAY_MS [ADDRESS:PORT CERTIFICATE KEY]");
+            return;
+        }
     };
-    let addr: SocketAddr = addr.parse().unwrap();
     let delay = Duration::from_millis(delay.parse().unwrap());
+    if let Some((addr, certificate, key)) = tls {
+        let settings = Arc::new(settings(certificate, key));
+        let listener = TcpListener::bind(addr).unwrap();
+        thread::spawn(move || {
+            accept(&listener, |stream, socket| {
+                let session = ServerConnection::new(Arc::clone(&settings)).unwrap();
+                serve_stream(StreamOwned::new(session, stream), socket, delay);
+            });
+        });
+    }
     let datagrams = UdpSocket::bind(addr).unwrap();
     let listener = TcpListener::bind(addr).unwrap();
     thread::spawn(move || serve_datagrams(&datagrams, delay));
-    for stream in listener.incoming() {
-        let stream = stream.unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream.set_nonblocking(true).unwrap();
-        let socket = stream.try_clone().unwrap();
-        thread::spawn(move || serve_stream(stream, socket.as_fd(), delay));
-    }
+    accept(&listener, |stream, socket| {
+        serve_stream(stream, socket, delay)
+    });
+}
+
+/// Gives every connection a thread.
+fn accept(listener: &TcpListener, serve: impl Fn(TcpStream, BorrowedFd<'_>) + Sync) {
+    thread::scope(|scope| {
+        for stream in listener.incoming() {
+            let stream = stream.unwrap();
+            stream.set_nodelay(true).unwrap();
+            stream.set_nonblocking(true).unwrap();
+            let (socket, serve) = (stream.try_clone().unwrap(), &serve);
+            scope.spawn(move || serve(stream, socket.as_fd()));
+        }
+    });
+}
+
+fn settings(certificate: &str, key: &str) -> ServerConfig {
+    let chain = CertificateDer::pem_file_iter(certificate).unwrap();
+    let chain = chain.collect::<Result<Vec<_>, _>>().unwrap();
+    let key = PrivateKeyDer::from_pem_file(key).unwrap();
+    let settings = ServerConfig::builder().with_no_client_auth();
+    settings.with_single_cert(chain, key).unwrap()
 }
 
 /// The answer to a query; None to what is none.

@@ -10,6 +10,7 @@ mod plumbing;
 mod reload;
 mod signals;
 mod status;
+mod woken;
 
 use std::fs;
 use std::path::Path;
@@ -32,6 +33,7 @@ use plumbing::Plumbing;
 use reload::Reloader;
 use signals::Signals;
 use status::Status;
+use woken::Woken;
 
 /// Names whose lease has ended are forgotten so often.
 const NAMES_EVERY: Duration = Duration::from_secs(5);
@@ -118,7 +120,7 @@ fn live(
             .or(served)
             .await
     };
-    let ended = async_io::block_on(executor.run(main));
+    let ended = async_io::block_on(executor.run(Woken::new(main)));
     let undone = plumbing.disconnect();
     log::info!(event = "stop"; "");
     ended.and(undone)

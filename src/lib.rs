@@ -11,7 +11,6 @@ pub mod daemon;
 pub mod dns;
 pub mod error;
 pub mod flow;
-pub mod hash;
 pub mod kernel;
 pub mod net;
 pub mod outbound;

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::hash::KeyedMap;
+use foldhash::HashMap;
 
 /// A client: an IPv4 address, or the /64 of an IPv6 address, which is what one link has and a
 /// single host may roam (RFC 7707, 4.1; RFC 8981).
@@ -33,7 +33,7 @@ pub struct Place(Client);
 /// never more entries than queries that wait.
 #[derive(Debug)]
 pub struct Admission {
-    waiting: KeyedMap<Client, u32>,
+    waiting: HashMap<Client, u32>,
     bound: u32,
     refused: u64,
 }
@@ -42,7 +42,7 @@ impl Admission {
     /// At most `bound` queries of one client wait.
     pub fn new(bound: u32) -> Self {
         Self {
-            waiting: KeyedMap::default(),
+            waiting: HashMap::default(),
             bound,
             refused: 0,
         }

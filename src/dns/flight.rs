@@ -15,7 +15,7 @@ use super::deadlines::{Deadlines, Due};
 use super::route::GroupId;
 use super::upstream::{Server, UpstreamId};
 use super::wire::{Answer, Asker, Edns, Question};
-use crate::hash::KeyedMap;
+use foldhash::HashMap;
 
 /// Most clients that wait for one flight: enough for a home, too few for one name to take
 /// all places.
@@ -135,8 +135,8 @@ impl<C> Waiter<C> {
 pub struct Candidate {
     /// Who.
     pub server: Server,
-    /// Which address, counted from the one that is preferred.
-    pub address: usize,
+    /// Not by the address that is preferred, but by one that the flight has not tried.
+    pub another: bool,
 }
 
 /// What of our own waits for a flight.
@@ -219,6 +219,14 @@ impl<C> Flight<C> {
         }
     }
 
+    /// Another candidate, after all others; not before `at` if there are none.
+    pub fn ask_later(&mut self, candidate: Candidate, at: Instant) {
+        if self.candidates.is_empty() {
+            self.hedge_at = Some(at);
+        }
+        self.candidates.insert(0, candidate);
+    }
+
     /// When something has to be done.
     fn next_deadline(&self) -> Instant {
         let attempts = self.attempts.iter().filter_map(|a| a.course.deadline());
@@ -245,7 +253,7 @@ pub enum Joined {
 
 /// All flights.
 pub struct Flights<C> {
-    by_key: KeyedMap<Rc<Key>, FlightId>,
+    by_key: HashMap<Rc<Key>, FlightId>,
     slots: Vec<Slot<C>>,
     free: Vec<u32>,
     deadlines: Deadlines,
@@ -253,7 +261,7 @@ pub struct Flights<C> {
     max_waiting: usize,
     admission: Admission,
     /// Clients that wait for each of those who are asked; none that is zero.
-    by_lane: KeyedMap<Lane, usize>,
+    by_lane: HashMap<Lane, usize>,
     /// Flights without a client.
     idle: usize,
 }
@@ -281,14 +289,14 @@ impl<C: PartialEq> Flights<C> {
     /// client.
     pub fn new(max_waiting: usize, max_of_client: u32) -> Self {
         Self {
-            by_key: KeyedMap::default(),
+            by_key: HashMap::default(),
             slots: Vec::new(),
             free: Vec::new(),
             deadlines: Deadlines::default(),
             waiting: 0,
             max_waiting,
             admission: Admission::new(max_of_client),
-            by_lane: KeyedMap::default(),
+            by_lane: HashMap::default(),
             idle: 0,
         }
     }

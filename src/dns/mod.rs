@@ -4,8 +4,8 @@
 //! `health`, `flight` with `deadlines`, `attempt` and `course` (questions on their way), `answer_rules`,
 //! `rebind` and `ttl` (what becomes of answers), `forward` (the state machine over all of
 //! them), `udp_pool` with `udp_ids` (which socket, which ID), `admission`, `querylog`,
-//! `frame`, `notify`, `stats`. I/O: `server` with `serve` (clients by UDP), `tcp`
-//! (clients by TCP), `udp`, `udp_node` and `stream` (upstreams).
+//! `frame`, `http2`, `notify`, `stats`. I/O: `server` with `serve` (clients by UDP), `tcp`
+//! (clients by TCP), `udp`, `udp_node` and `streams` (upstreams).
 
 pub mod admission;
 pub mod answer_rules;
@@ -18,6 +18,7 @@ pub mod forward;
 pub mod frame;
 pub mod health;
 pub mod hosts;
+pub mod http2;
 mod notify;
 pub mod querylog;
 pub mod rebind;
@@ -25,7 +26,7 @@ pub mod route;
 mod serve;
 mod server;
 mod stats;
-mod stream;
+mod streams;
 mod tcp;
 pub mod ttl;
 mod udp;

@@ -11,14 +11,14 @@ use async_executor::{LocalExecutor, Task};
 use async_io::{Async, Timer};
 use futures_lite::future;
 
-use super::attempt::Fault;
 use super::forward::{Effect, Forwarder};
 use super::health::Turn;
 use super::notify::Notify;
 use super::querylog::QueryLog;
 use super::serve::UdpListener;
 use super::stats::DnsStats;
-use super::stream::Streams;
+use super::streams::Streams;
+use super::streams::reach::Prepared;
 use super::tcp::{Clients, ConnectionId};
 use super::udp::{Exchanges, Parcel};
 use crate::config::Config;
@@ -122,13 +122,15 @@ impl Server {
         let ourselves = ourselves.chain(tcp.iter().map(|(socket, _)| socket.local_addr()));
         let ourselves = ourselves.collect::<io::Result<Vec<_>>>().context(what)?;
         let forwarder = Forwarder::new(config, ourselves, Instant::now());
+        let reaches = Prepared::new(config)?;
+        let reaches = reaches.name(forwarder.upstreams().map(|(id, _)| id));
         let exchanges = Exchanges::new().context(|| "open an epoll")?;
         exchanges.configure(forwarder.upstreams(), &config.outbounds);
         Ok(Rc::new(Self {
             forwarder: RefCell::new(forwarder),
             ids: RefCell::new(random_ids()),
             exchanges,
-            streams: Streams::new(),
+            streams: Streams::new(reaches),
             clients: Clients::new(
                 config.dns.max_tcp_clients as usize,
                 config.dns.max_client_connections as usize,
@@ -170,13 +172,20 @@ impl Server {
         }
     }
 
-    /// Goes on with another configuration; listeners stay as they are. See
-    /// [`Forwarder::reconfigure`].
+    /// Goes on with another configuration; listeners stay as they are, and so do connections
+    /// to upstreams that stay. See [`Forwarder::reconfigure`].
     ///
     /// # Errors
     /// When an upstream cannot be prepared. Nothing has changed then.
     pub fn reconfigure(self: &Rc<Self>, old: &Config, new: &Config) -> Result<()> {
-        self.forwarder.borrow_mut().reconfigure(old, new);
+        let reaches = Prepared::new(new)?;
+        let mut forwarder = self.forwarder.borrow_mut();
+        forwarder.reconfigure(old, new);
+        let reaches = reaches.name(forwarder.upstreams().map(|(id, _)| id));
+        self.exchanges
+            .configure(forwarder.upstreams(), &new.outbounds);
+        drop(forwarder);
+        self.streams.configure(self, reaches);
         self.clients.set_bounds(
             new.dns.max_tcp_clients as usize,
             new.dns.max_client_connections as usize,
@@ -212,6 +221,7 @@ impl Server {
 
     /// Does all that the forwarder wants done, and sets the alarm.
     pub(super) fn carry_out(self: &Rc<Self>) {
+        self.streams.settle(self);
         loop {
             let effect = self.forwarder.borrow_mut().next_effect();
             match effect {
@@ -247,21 +257,17 @@ impl Server {
             Effect::EndUdp { attempt, .. } => self.exchanges.end(attempt),
             Effect::SendStream {
                 attempt,
+                server,
                 addr,
                 message,
-                fresh: false,
-                ..
+                fresh,
             } => {
-                if !self.streams.send(self, attempt, addr, message) {
-                    self.forwarder.borrow_mut().stream_failed(
-                        Instant::now(),
-                        attempt,
-                        Fault::Local,
-                    );
-                }
+                let target = (server, addr);
+                self.streams.send(self, attempt, target, message, fresh);
             }
-            Effect::SendStream { fresh: true, .. } => {}
-            Effect::EndStream { attempt, timed_out } => self.streams.end(attempt, timed_out),
+            Effect::EndStream { attempt, timed_out } => {
+                self.streams.end(self, attempt, timed_out);
+            }
             Effect::Learn { name, addrs, ttl } => (self.learn)(&name, &addrs, ttl),
             Effect::Failed { name, upstream } => {
                 log::warn!(event = "dns.fail", name:% = name, upstream:% = upstream; "");
@@ -317,7 +323,10 @@ impl Server {
         let deadline = self.forwarder.borrow_mut().next_deadline();
         let idle = self.clients.is_empty() && self.streams.is_empty() && self.exchanges.is_empty();
         let sweep = (!idle).then(|| self.swept.get() + SWEEP);
-        [deadline, sweep].into_iter().flatten().min()
+        [deadline, sweep, self.streams.next_due()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Wakes the timekeeper when it would sleep for too long.
@@ -348,10 +357,11 @@ impl Server {
             // Not asleep: whatever is due next is looked at before the next sleep.
             self.alarm.set(Some(now));
             self.forwarder.borrow_mut().tick(now);
+            self.streams.tick(&self, now);
             if now.saturating_duration_since(self.swept.get()) >= SWEEP {
                 self.swept.set(now);
                 self.clients.sweep(now);
-                self.streams.sweep(now);
+                self.streams.sweep(&self, now);
                 self.exchanges.sweep();
             }
             self.carry_out();

@@ -294,7 +294,7 @@ fn is_passing(error: &io::Error) -> bool {
 }
 
 /// Who is to blame for an error.
-fn fault(error: &io::Error) -> Fault {
+pub(super) fn fault(error: &io::Error) -> Fault {
     match error.raw_os_error() {
         // EAGAIN and EADDRNOTAVAIL of connect: no port is free.
         Some(

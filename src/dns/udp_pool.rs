@@ -7,7 +7,7 @@
 use std::hash::Hash;
 
 use super::udp_ids::{Heard, Ids};
-use crate::hash::CountedMap;
+use foldhash::HashMap;
 
 /// Most sockets, all peers together.
 pub const MAX_SOCKETS: usize = 256;
@@ -88,8 +88,8 @@ pub struct Place {
 /// All sockets. `P` names a peer, `A` an attempt, `S` is the socket itself; dropped, it is
 /// closed.
 pub struct Pool<P, A, S> {
-    sockets: CountedMap<SocketId, Socket<P, A, S>>,
-    attempts: CountedMap<A, Attempt>,
+    sockets: HashMap<SocketId, Socket<P, A, S>>,
+    attempts: HashMap<A, Attempt>,
     /// Peers with sockets that take queries; a handful.
     ready: Vec<(P, Vec<SocketId>)>,
     next: u64,
@@ -124,8 +124,8 @@ impl<P: Clone + PartialEq, A: Copy + Eq + Hash, S> Pool<P, A, S> {
     /// No sockets.
     pub fn new() -> Self {
         Self {
-            sockets: CountedMap::default(),
-            attempts: CountedMap::default(),
+            sockets: HashMap::default(),
+            attempts: HashMap::default(),
             ready: Vec::new(),
             next: 0,
         }

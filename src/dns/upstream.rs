@@ -96,10 +96,12 @@ impl Addresses {
         }
     }
 
-    /// The address to ask, the `turn`th from the preferred one; old ones are better than none.
-    pub fn get(&self, turn: usize) -> Option<SocketAddr> {
-        let at = (self.preferred + turn).checked_rem(self.known.len())?;
-        self.known.get(at).copied()
+    /// The address to ask, the first from the preferred one on that was not tried; old ones are
+    /// better than none.
+    pub fn find(&self, tried: &[SocketAddr]) -> Option<SocketAddr> {
+        let (later, first) = self.known.split_at_checked(self.preferred)?;
+        let mut all = first.iter().chain(later);
+        all.find(|addr| !tried.contains(addr)).copied()
     }
 
     /// How many there are.
@@ -121,7 +123,7 @@ impl Addresses {
 
     /// This one did not answer: another is tried next.
     pub fn failed(&mut self, addr: SocketAddr) {
-        if self.get(0) == Some(addr) {
+        if self.find(&[]) == Some(addr) {
             self.preferred = (self.preferred + 1) % self.known.len();
         }
     }
@@ -149,9 +151,12 @@ impl Addresses {
         let life = Duration::from_secs(ttl.into()).max(LEAST_ADDRESS_LIFE);
         lookup.until = Some(now + life);
         let port = lookup.port;
+        let preferred = self.find(&[]);
         let addrs = addrs.iter().take(MAX_ADDRESSES);
         self.known = addrs.map(|addr| SocketAddr::new(*addr, port)).collect();
-        self.preferred = 0;
+        // One that has proved itself stays the first.
+        let place = self.known.iter().position(|addr| Some(*addr) == preferred);
+        self.preferred = place.unwrap_or(0);
     }
 }
 
@@ -250,10 +255,10 @@ impl Upstreams {
         upstream.map_or(Transport::TcpUdp, |upstream| upstream.config.transport)
     }
 
-    /// Where to ask, the `turn`th address from the preferred one.
-    pub fn addr(&self, server: Server, turn: usize) -> Option<SocketAddr> {
+    /// Where to ask: the first address from the preferred one on that was not tried.
+    pub fn addr(&self, server: Server, tried: &[SocketAddr]) -> Option<SocketAddr> {
         match server {
-            Server::Upstream(id) => self.get(id)?.addresses.get(turn),
+            Server::Upstream(id) => self.get(id)?.addresses.find(tried),
             Server::AsIs(addr) => Some(addr),
         }
     }

@@ -32,6 +32,8 @@ pub struct Batch {
     headers: Box<[mmsghdr]>,
     /// Slots from the first on that the kernel may have written since they were prepared.
     used: usize,
+    /// Datagrams of the last batch.
+    last: usize,
     oversized: u64,
 }
 
@@ -52,6 +54,7 @@ impl Batch {
             vectors: vec![vector; slots].into(),
             headers: vec![header; slots].into(),
             used: slots,
+            last: slots,
             oversized: 0,
         }
     }
@@ -65,7 +68,12 @@ impl Batch {
     /// destinations, as those of [`super::listen`] do. One that has to be dropped (too long,
     /// no destination) is left out, so the iterator may be empty.
     pub async fn recv(&mut self, socket: &Async<UdpSocket>) -> io::Result<Datagrams<'_>> {
+        // A batch that was not full took all there was: looking again would find nothing.
+        if self.last < self.headers.len() {
+            socket.readable().await?;
+        }
         let count = socket.read_with(|socket| self.fill(socket)).await?;
+        self.last = count;
         Ok(Datagrams {
             batch: self,
             slots: 0..count,

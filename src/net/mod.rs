@@ -3,7 +3,8 @@
 //! [`listen`] makes the sockets that intercepted packets are assigned to, [`batch`] reads
 //! datagrams from them many per system call, [`reply`] answers in the name of any address,
 //! [`dial`] opens connections that are never intercepted again, [`splice`] moves bytes from
-//! one to another, [`stream`] breaks them, [`watch`] waits for many sockets at once.
+//! one to another, [`stream`] breaks them, [`tls`] encrypts them, [`watch`] waits for many
+//! sockets at once.
 
 pub mod batch;
 mod control;
@@ -14,6 +15,8 @@ pub mod reply;
 mod sockaddr;
 pub mod splice;
 pub mod stream;
+pub mod tls;
+mod tls_verify;
 pub mod watch;
 
 /// SO_MARK of every socket of the daemon: what it sends is not intercepted again, and the

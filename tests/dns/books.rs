@@ -1,16 +1,18 @@
 //! Random events for the forwarder: whatever comes in whatever order, the books are right.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use dae::config::Config;
 use dae::dns::attempt::{AttemptId, Fault};
 use dae::dns::forward::{Effect, Forwarder, Origin, Outcome};
+use dae::dns::health::Turn;
 use hickory_proto::op::Message;
+use hickory_proto::rr::RData;
 use proptest::prelude::*;
 
-use crate::messages::{answer, query};
+use crate::messages::{answer, edns_query, query};
 use crate::random::words;
 
 proptest! {
@@ -24,13 +26,13 @@ proptest! {
 
 #[derive(Debug, Clone)]
 enum Event {
-    /// Client, name, ID, by TCP, for IPv6 addresses.
-    Ask(u8, u8, u16, bool, bool),
+    /// Client, name, ID; by TCP, for IPv6 addresses, with DO, with CD.
+    Ask(u8, u8, u16, [bool; 4]),
     /// Which of the attempts with an open leg, and what comes.
     Udp(prop::sample::Index, Bring),
     Stream(prop::sample::Index, Bring),
     /// Milliseconds.
-    Pass(u16),
+    Pass(u32),
     /// Another configuration, by number.
     Reload(usize),
 }
@@ -54,12 +56,21 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Bring::Full),
     ];
     let which = any::<prop::sample::Index>;
-    let ask = (0u8..6, 0u8..12, 0u16..3, any::<bool>(), any::<bool>());
+    let rare = prop::bool::weighted(0.2);
+    let flags = [
+        any::<bool>().boxed(),
+        any::<bool>().boxed(),
+        rare.boxed(),
+        rare.boxed(),
+    ];
+    let ask = (0u8..6, 0u8..12, 0u16..3, flags);
     prop_oneof![
-        8 => ask.prop_map(|(c, n, i, t, six)| Event::Ask(c, n, i, t, six)),
+        8 => ask.prop_map(|(client, name, id, flags)| Event::Ask(client, name, id, flags)),
         4 => (which(), bring.clone()).prop_map(|(at, what)| Event::Udp(at, what)),
         4 => (which(), bring).prop_map(|(at, what)| Event::Stream(at, what)),
-        2 => (0u16..1500).prop_map(Event::Pass),
+        2 => (0u32..1500).prop_map(Event::Pass),
+        // Answers die, are hot, may be used all the same.
+        1 => (0u32..90_000).prop_map(Event::Pass),
         1 => (0..configs().len()).prop_map(Event::Reload),
     ]
 }
@@ -67,18 +78,25 @@ fn event() -> impl Strategy<Value = Event> {
 /// A client: who, and with which ID it asked.
 type Client = (u8, u16);
 
+/// Longest wait of a client.
+const PATIENCE: Duration = Duration::from_secs(8);
+
 struct Books {
     forwarder: Forwarder<Client>,
     config: Config,
     now: Instant,
-    /// Queries that wait, by client.
-    waiting: HashMap<Client, usize>,
+    /// Queries that wait, by client: what is asked, and since when.
+    waiting: HashMap<Client, Vec<(String, Instant)>>,
+    /// Upstreams that the log has told to be down or without UDP; None after a reload, as
+    /// another upstream may have the name of one that still ends its flights.
+    turned: Option<HashSet<(String, &'static str)>>,
     /// Legs that are open, with the query last sent.
     udp: Vec<(AttemptId, Vec<u8>)>,
     stream: Vec<(AttemptId, Vec<u8>)>,
 }
 
 const MAX_QUERIES: usize = 16;
+const MAX_OF_CLIENT: usize = 8;
 
 /// Most flights of our own.
 const MAX_TASKS: usize = 64;
@@ -123,6 +141,7 @@ fn play(events: &[Event]) -> Result<(), TestCaseError> {
         config,
         now,
         waiting: HashMap::new(),
+        turned: Some(HashSet::new()),
         udp: Vec::new(),
         stream: Vec::new(),
     };
@@ -131,21 +150,11 @@ fn play(events: &[Event]) -> Result<(), TestCaseError> {
         books.effects()?;
         books.check()?;
     }
-    let latest = books.now + Duration::from_millis(8001);
+    // Looking for the address of an upstream may take as long again.
+    let latest = books.now + PATIENCE * 2;
     while let Some(deadline) = books.forwarder.next_deadline() {
-        // Looking for the address of an upstream may take as long again, twice.
-        let waits = !books.waiting.is_empty();
-        prop_assert!(
-            deadline < latest || !waits,
-            "a query that waits for more than 8 s"
-        );
-        prop_assert!(
-            deadline < latest + Duration::from_secs(16),
-            "a flight without end"
-        );
-        books.now = books.now.max(deadline);
-        books.forwarder.tick(books.now);
-        books.effects()?;
+        prop_assert!(deadline <= latest, "a flight without end");
+        books.pass_until(deadline)?;
     }
     let left = &books.waiting;
     prop_assert!(left.is_empty(), "{left:?} got no answer");
@@ -160,11 +169,17 @@ fn play(events: &[Event]) -> Result<(), TestCaseError> {
 impl Books {
     fn event(&mut self, event: &Event) -> Result<(), TestCaseError> {
         match event {
-            Event::Ask(client, name, id, tcp, six) => {
+            Event::Ask(client, name, id, [tcp, six, dnssec_ok, cd]) => {
                 let zone = ["example", "u.example", "t.example", "f.example"];
                 let name = format!("n{name}.{}", zone[usize::from(name % 4)]);
                 let kind = if *six { "AAAA" } else { "A" };
-                let message = query(*id, &name, kind).to_vec().unwrap();
+                let mut message = match dnssec_ok {
+                    true => edns_query(*id, &name, kind, 1232, true),
+                    false => query(*id, &name, kind),
+                };
+                message.set_checking_disabled(*cd);
+                let asked = question(&message);
+                let message = message.to_vec().unwrap();
                 let origin = Origin {
                     client: &(*client, *id),
                     from: IpAddr::from([192, 168, 1, *client]),
@@ -172,10 +187,17 @@ impl Books {
                     tcp: *tcp,
                 };
                 let mut out = Vec::new();
+                let client = (*client, *id);
                 match self.forwarder.query(self.now, &origin, &message, &mut out) {
-                    Outcome::Answered => prop_assert!(Message::from_vec(&out).is_ok()),
-                    Outcome::Waiting => *self.waiting.entry((*client, *id)).or_default() += 1,
-                    Outcome::Dropped => prop_assert!(self.waiting.contains_key(&(*client, *id))),
+                    Outcome::Answered => right_answer(&out, &asked)?,
+                    Outcome::Waiting => {
+                        let waiting = self.waiting.entry(client).or_default();
+                        waiting.push((asked, self.now));
+                    }
+                    Outcome::Dropped => {
+                        let mut waiting = self.waiting.get(&client).into_iter().flatten();
+                        prop_assert!(waiting.any(|(other, _)| *other == asked));
+                    }
                 }
             }
             Event::Udp(at, what) if !self.udp.is_empty() => {
@@ -205,16 +227,30 @@ impl Books {
                 }
             }
             Event::Pass(time) => {
-                self.now += Duration::from_millis((*time).into());
-                self.forwarder.tick(self.now);
+                self.pass_until(self.now + Duration::from_millis((*time).into()))?;
             }
             Event::Reload(number) => {
                 let new = configs().swap_remove(*number);
                 self.forwarder.reconfigure(&self.config, &new);
                 self.config = new;
+                self.turned = None;
             }
             Event::Udp(..) | Event::Stream(..) => {}
         }
+        Ok(())
+    }
+
+    /// Time passes, as the loops let it: what is due is done when it is.
+    fn pass_until(&mut self, until: Instant) -> Result<(), TestCaseError> {
+        while let Some(deadline) = self.forwarder.next_deadline()
+            && deadline <= until
+        {
+            self.now = self.now.max(deadline);
+            self.forwarder.tick(self.now);
+            self.effects()?;
+            self.check()?;
+        }
+        self.now = self.now.max(until);
         Ok(())
     }
 
@@ -249,19 +285,40 @@ impl Books {
                     prop_assert_eq!(self.stream.len() + 1, before, "ended what was not open");
                 }
                 Effect::Learn { addrs, .. } => prop_assert!(!addrs.is_empty()),
-                Effect::Failed { .. } | Effect::Withheld { .. } | Effect::Turned { .. } => {}
+                Effect::Failed { .. } | Effect::Withheld { .. } => {}
+                Effect::Turned { upstream, turn } => {
+                    let (bad, what) = match turn {
+                        Turn::Down => (true, "up"),
+                        Turn::Up => (false, "up"),
+                        Turn::UdpDead => (true, "udp"),
+                        Turn::UdpWorks => (false, "udp"),
+                    };
+                    let key = (upstream.to_string(), what);
+                    if let Some(turned) = &mut self.turned {
+                        let news = if bad {
+                            turned.insert(key)
+                        } else {
+                            turned.remove(&key)
+                        };
+                        prop_assert!(news, "told twice");
+                    }
+                }
                 Effect::Reply { client, message } => {
-                    let reply = Message::from_vec(&message);
-                    prop_assert!(reply.is_ok_and(|reply| reply.id() == client.1));
-                    let count = self.waiting.get_mut(&client);
-                    prop_assert!(count.is_some(), "an answer that nobody waits for");
-                    let left = count.map_or(0, |count| {
-                        *count -= 1;
-                        *count
-                    });
-                    if left == 0 {
+                    let reply = Message::from_vec(&message).unwrap();
+                    prop_assert_eq!(reply.id(), client.1);
+                    let waiting = self.waiting.get_mut(&client);
+                    prop_assert!(waiting.is_some(), "an answer that nobody waits for");
+                    let waiting = waiting.unwrap();
+                    let asked = question(&reply);
+                    let place = waiting.iter().position(|(other, _)| *other == asked);
+                    prop_assert!(place.is_some(), "{asked}: an answer to another question");
+                    let (_, since) = waiting.remove(place.unwrap());
+                    let waited = self.now - since;
+                    prop_assert!(waited <= PATIENCE, "{asked} waited for {waited:?}");
+                    if waiting.is_empty() {
                         self.waiting.remove(&client);
                     }
+                    right_answer(&message, &asked)?;
                 }
             }
         }
@@ -270,7 +327,16 @@ impl Books {
 
     fn check(&mut self) -> Result<(), TestCaseError> {
         let stats = self.forwarder.stats();
-        let waiting: usize = self.waiting.values().sum();
+        let waiting: usize = self.waiting.values().map(Vec::len).sum();
+        for client in 0..6 {
+            let own = self
+                .waiting
+                .iter()
+                .filter(|((other, _), _)| *other == client);
+            let own: usize = own.map(|(_, queries)| queries.len()).sum();
+            prop_assert!(own <= MAX_OF_CLIENT, "a client with too many places");
+        }
+        prop_assert!(self.forwarder.query_log().lines().len() <= 10);
         prop_assert_eq!(stats.waiting, waiting);
         prop_assert!(waiting <= MAX_QUERIES && stats.flights <= waiting + MAX_TASKS);
         prop_assert!(stats.cache.bytes <= 65_536);
@@ -279,11 +345,43 @@ impl Books {
     }
 }
 
+/// An upstream's answer says in the end what it answers, but to a query without EDNS, which
+/// cannot say whether DO was wanted.
 fn bytes(what: &Bring, sent: &[u8]) -> Vec<u8> {
     let query = Message::from_vec(sent).unwrap();
     match what {
-        Bring::Answer(words) => answer(&query, words).to_vec().unwrap(),
+        Bring::Answer(words) if query.extensions().is_none() => {
+            answer(&query, words).to_vec().unwrap()
+        }
+        Bring::Answer(words) => {
+            let words = format!("{words} +TXT:600:{}", question(&query));
+            answer(&query, &words).to_vec().unwrap()
+        }
         Bring::Garbage(bytes) => bytes.clone(),
         Bring::Foreign | Bring::Failed | Bring::Full => Vec::new(),
     }
+}
+
+/// What an answer depends on: name, type, DO and CD.
+fn question(message: &Message) -> String {
+    let asked = &message.queries()[0];
+    let edns = message.extensions().as_ref();
+    let dnssec_ok = edns.is_some_and(|edns| edns.flags().dnssec_ok);
+    let (name, cd) = (asked.name().to_ascii(), message.checking_disabled());
+    let name = name.trim_end_matches('.');
+    format!("{name}/{}/{dnssec_ok}/{cd}", asked.query_type())
+}
+
+/// Whether an answer is readable, and one to this question.
+fn right_answer(bytes: &[u8], asked: &str) -> Result<(), TestCaseError> {
+    let reply = Message::from_vec(bytes);
+    prop_assert!(reply.is_ok());
+    let reply = reply.unwrap();
+    prop_assert_eq!(question(&reply), asked);
+    for record in reply.additionals() {
+        if let RData::TXT(text) = record.data() {
+            prop_assert_eq!(text.to_string(), asked);
+        }
+    }
+    Ok(())
 }

@@ -8,12 +8,16 @@ mod books;
 #[path = "../flow/home.rs"]
 mod home;
 mod hosts;
+mod https;
 mod messages;
 mod peers;
+mod peers_tls;
 mod random;
 mod scenario;
 mod server;
 mod sockets;
+mod tls;
+mod tls_server;
 mod udp;
 mod upstream;
 mod wire;

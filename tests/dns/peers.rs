@@ -11,14 +11,14 @@ use crate::home::{Home, Namespace};
 use crate::server::{Client, Running, config};
 
 /// A program that ends with this.
-struct Program {
+pub struct Program {
     child: Child,
     folder: PathBuf,
 }
 
 impl Program {
     /// Writes `text` to a file `name` in a folder of its own, and starts `command` with it.
-    fn start(command: &[&str], name: &str, text: &str) -> Self {
+    pub fn start(command: &[&str], name: &str, text: &str) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = format!("dae-dns-test-{}-{number}", std::process::id());
@@ -69,13 +69,13 @@ impl Drop for Program {
 }
 
 /// A port of loopback that nobody has, UDP and TCP.
-fn free_port() -> SocketAddr {
+pub fn free_port() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
     UdpSocket::bind(addr).map_or_else(|_| free_port(), |_| addr)
 }
 
-fn wait_for(addr: SocketAddr) {
+pub fn wait_for(addr: SocketAddr) {
     let end = Instant::now() + Duration::from_secs(10);
     while TcpStream::connect(addr).is_err() {
         assert!(Instant::now() < end, "nobody listens on {addr}");

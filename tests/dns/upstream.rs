@@ -93,7 +93,7 @@ impl Drop for Upstream {
 }
 
 /// The name of a query and the faults in its first label.
-fn read(query: &Message) -> (String, Vec<String>) {
+pub fn read(query: &Message) -> (String, Vec<String>) {
     let name = query.queries()[0].name().to_ascii().to_lowercase();
     let first = name.split('.').next().unwrap();
     let faults = first.split("--").map(ToOwned::to_owned).collect();
@@ -102,7 +102,7 @@ fn read(query: &Message) -> (String, Vec<String>) {
 
 const GOOD: &str = "A:300:192.0.2.1";
 
-fn good(query: &Message, faults: &[String]) -> Vec<u8> {
+pub fn good(query: &Message, faults: &[String]) -> Vec<u8> {
     let has = |fault: &str| faults.iter().any(|other| other == fault);
     let words = match () {
         () if has("nx") => "nxdomain SOA:900:60",

@@ -1,7 +1,6 @@
 //! Answers kept for as long as they say, and for a while longer for bad times, bounded by
 //! bytes. Pure.
 
-mod hash;
 mod table;
 #[cfg(test)]
 mod tests;

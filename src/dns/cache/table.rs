@@ -1,12 +1,14 @@
 //! One hash table with chains through the slots and one list in the order of use, both made of
 //! indices into a fixed array of slots: nothing is allocated but the answers themselves.
 
+use std::hash::{BuildHasher, Hasher};
 use std::time::Instant;
+
+use foldhash::fast::RandomState;
 
 use super::super::upstream::Server;
 use super::super::wire::{HEADER, Stored};
 use super::Key;
-use super::hash::Keys;
 
 /// One slot for so many bytes of the bound: a short answer with its slot. With longer ones the
 /// bytes run out first.
@@ -32,7 +34,7 @@ pub(super) struct Table {
     fixed: usize,
     bound: usize,
     max_slots: usize,
-    keys: Keys,
+    hasher: RandomState,
 }
 
 /// An answer and what is known of it.
@@ -65,10 +67,10 @@ struct Slot {
 impl Table {
     /// A table of at most `bound` bytes, all counted.
     pub(super) fn new(bound: usize) -> Self {
-        Self::with_keys(bound, Keys::new())
+        Self::with_hasher(bound, RandomState::default())
     }
 
-    fn with_keys(bound: usize, keys: Keys) -> Self {
+    fn with_hasher(bound: usize, hasher: RandomState) -> Self {
         let max_slots = (bound / BYTES_PER_SLOT).min(NONE as usize - 1);
         let heads = vec![NONE; max_slots.next_power_of_two()].into_boxed_slice();
         let slots = Vec::with_capacity(max_slots);
@@ -84,13 +86,13 @@ impl Table {
             fixed,
             bound,
             max_slots,
-            keys,
+            hasher,
         }
     }
 
     /// The same answers, the most recently used ones, in another bound.
     pub(super) fn resized(mut self, bound: usize) -> Self {
-        let mut table = Self::with_keys(bound, self.keys.clone());
+        let mut table = Self::with_hasher(bound, self.hasher.clone());
         let mut at = self.oldest;
         while let Some(slot) = self.slots.get_mut(at as usize) {
             at = slot.newer;
@@ -115,7 +117,10 @@ impl Table {
     }
 
     pub(super) fn hash(&self, key: Key<'_>) -> u32 {
-        self.keys.hash(key.question, key.flags)
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(key.question);
+        hasher.write_u8(key.flags);
+        hasher.finish() as u32
     }
 
     /// The place of an answer to `key` from a server that `fits`.

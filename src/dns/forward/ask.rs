@@ -41,7 +41,10 @@ impl<C: Clone + PartialEq> Forwarder<C> {
     /// Begins to ask one server.
     pub(super) fn ask_server(&mut self, now: Instant, id: FlightId, server: Server) {
         if let Some(flight) = self.flights.get(id) {
-            flight.candidates = vec![Candidate { server, address: 0 }];
+            flight.candidates = vec![Candidate {
+                server,
+                another: false,
+            }];
         }
         self.ask_next(now, id);
     }
@@ -51,6 +54,20 @@ impl<C: Clone + PartialEq> Forwarder<C> {
     /// so that its speed becomes known. Where an upstream has a second address, that is tried
     /// when all have been asked by their first one.
     fn order(&mut self, group: &Group) -> Vec<Candidate> {
+        if let [only] = group.upstreams[..] {
+            let server = Server::Upstream(only);
+            let addresses = self.upstreams.get(only).map_or(0, |u| u.addresses.len());
+            let tries: &[bool] = if addresses > 1 {
+                &[true, false]
+            } else {
+                &[false]
+            };
+            let candidate = |another: &bool| Candidate {
+                server,
+                another: *another,
+            };
+            return tries.iter().map(candidate).collect();
+        }
         let mut order: Vec<_> = group
             .upstreams
             .iter()
@@ -62,7 +79,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
                 ((health.is_down(), latency, place), server)
             })
             .collect();
-        order.sort_unstable_by(|a, b| b.0.cmp(&a.0));
+        order.sort_unstable_by_key(|(rank, _)| std::cmp::Reverse(*rank));
         let second = |server: &Server| match server {
             Server::Upstream(id) => self
                 .upstreams
@@ -72,9 +89,9 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         };
         let servers = order.into_iter().map(|(_, server)| server);
         let seconds = servers.clone().filter(second);
-        let seconds = seconds.map(|server| Candidate { server, address: 1 });
-        let firsts = servers.map(|server| Candidate { server, address: 0 });
-        seconds.chain(firsts).collect()
+        let candidate = |another| move |server| Candidate { server, another };
+        let seconds = seconds.map(candidate(true));
+        seconds.chain(servers.map(candidate(false))).collect()
     }
 
     /// Asks the next candidate; the flight fails when nobody is left who may answer.
@@ -82,7 +99,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         let Some(flight) = self.flights.get(id) else {
             return;
         };
-        let Some(Candidate { server, address }) = flight.candidates.pop() else {
+        let Some(candidate) = flight.candidates.pop() else {
             flight.hedge_at = None;
             if flight.attempts.iter().all(|a| a.course.is_lost()) && flight.held.is_none() {
                 self.fail(now, id);
@@ -91,8 +108,14 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             }
             return;
         };
+        let server = candidate.server;
         let lane = flight.key.lane;
         let more = !flight.candidates.is_empty();
+        let tried = flight.attempts.iter().filter_map(|attempt| attempt.addr);
+        let tried: Vec<_> = tried.filter(|_| candidate.another).collect();
+        if candidate.another && self.upstreams.addr(server, &tried).is_none() {
+            return self.ask_next(now, id);
+        }
         let health = &mut self.upstreams.known(server).health;
         health.asked(now);
         let (pace, hedge) = (health.pace(), health.hedge());
@@ -109,7 +132,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         if let Server::Upstream(upstream) = server {
             self.look_up(now, upstream);
         }
-        let addr = self.upstreams.addr(server, address);
+        let addr = self.upstreams.addr(server, &tried);
         let course = match addr {
             Some(_) => Course::new(transport, pace, now),
             None => Course::waiting_for_address(transport, pace, now),

@@ -330,7 +330,6 @@ impl<C: Clone + PartialEq> Forwarder<C> {
 
     /// Reads a message for an attempt that waits for it on a leg; with who sent it and how
     /// many datagrams had asked for it.
-    #[expect(clippy::type_complexity, reason = "it is taken apart at once")]
     fn walk(
         &mut self,
         id: AttemptId,

@@ -101,7 +101,11 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         if for_clients && !suppressed && !answer.addresses.is_empty() {
             self.effects.push_back(Effect::Learn {
                 name: key.question.text(),
-                addrs: answer.addresses.clone(),
+                addrs: if flight.tasks.is_empty() {
+                    std::mem::take(&mut answer.addresses)
+                } else {
+                    answer.addresses.clone()
+                },
                 ttl: answer.ttl,
             });
         }

@@ -4,10 +4,10 @@
 //! Each begins with a query of a client, so an idle forwarder asks nothing.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::super::attempt::Attempt;
-use super::super::flight::{Companion, FlightId, Joined, Key, Lane, Task};
+use super::super::flight::{Candidate, Companion, FlightId, Joined, Key, Lane, Task};
 use super::super::route::{Group, Route};
 use super::super::upstream::{Server, UpstreamId};
 use super::super::wire::{Answer, Query, Question, flag, rtype};
@@ -49,10 +49,6 @@ impl<C: Clone + PartialEq> Forwarder<C> {
     /// Asks the question of a flight once more where something has to be found out: upstreams
     /// that are down, UDP that did not work, speeds that may have changed.
     pub(super) fn probe(&mut self, now: Instant, id: FlightId, group: &Group) {
-        let asked: Vec<Server> = match self.flights.get(id) {
-            Some(flight) => flight.attempts.iter().map(|a| a.server).collect(),
-            None => return,
-        };
         self.stats.departures += 1;
         let explore = group.policy == Policy::Fastest
             && group.upstreams.len() > 1
@@ -61,8 +57,11 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         for (place, upstream) in group.upstreams.iter().enumerate() {
             let server = Server::Upstream(*upstream);
             let transport = self.upstreams.transport(server);
+            let Some(flight) = self.flights.get(id) else {
+                return;
+            };
+            let first = flight.attempts.iter().any(|a| a.server == server);
             let health = &mut self.upstreams.known(server).health;
-            let first = asked.contains(&server);
             let back = !first && (health.probe_due(now) || explore && place == chosen);
             let udp = transport == Transport::TcpUdp && health.udp_probe_due(now);
             if back {
@@ -189,32 +188,36 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         for task in tasks {
             match task {
                 Task::Refresh | Task::Probe => {}
-                Task::Address(upstream) => self.addresses_found(now, key, upstream, found),
+                // Silence says nothing of the name: the next query asks again.
+                Task::Address(upstream)
+                    if answer.is_some() && self.asks_on(now, key, found, upstream) => {}
+                Task::Address(upstream) => self.addresses_found(now, upstream, found),
                 Task::Companion(id) => self.companion_ended(now, id, found.is_some()),
             }
         }
     }
 
     /// IPv6 addresses are asked for when there are none of IPv4.
-    fn addresses_found(
+    fn asks_on(
         &mut self,
         now: Instant,
         key: &Key,
-        upstream: UpstreamId,
         found: Option<&Answer>,
-    ) {
-        if found.is_none()
+        upstream: UpstreamId,
+    ) -> bool {
+        found.is_none()
             && key.question.qtype() == rtype::A
             && self.ask_address(now, upstream, rtype::AAAA)
-        {
-            return;
-        }
+    }
+
+    fn addresses_found(&mut self, now: Instant, upstream: UpstreamId, found: Option<&Answer>) {
         if let Some(known) = self.upstreams.get_mut(upstream) {
             let (addrs, ttl) = found.map_or((&[][..], 0), |a| (&a.addresses[..], a.ttl));
             known.addresses.found(now, addrs, ttl);
         }
         let server = Server::Upstream(upstream);
-        let addr = self.upstreams.addr(server, 0);
+        let addr = self.upstreams.addr(server, &[]);
+        let hedge = self.hedge_of_another(upstream);
         let pace = self.upstreams.known(server).health.pace();
         let waits =
             |attempt: &&Attempt| attempt.server == server && attempt.course.waits_for_address();
@@ -230,11 +233,26 @@ impl<C: Clone + PartialEq> Forwarder<C> {
                     attempt.addr = addr;
                     attempt.course.address_known(pace, now);
                     self.open(id);
+                    if let (Some(flight), Some(hedge)) = (self.flights.get(id.flight), hedge) {
+                        flight.ask_later(
+                            Candidate {
+                                server,
+                                another: true,
+                            },
+                            now + hedge,
+                        );
+                    }
                     self.flights.reschedule(id.flight);
                 }
                 _ => self.no_address(now, id),
             }
         }
+    }
+
+    /// Silence after which a second address is asked, where there is one.
+    fn hedge_of_another(&mut self, upstream: UpstreamId) -> Option<Duration> {
+        let found = self.upstreams.get(upstream)?;
+        (found.addresses.len() > 1).then(|| found.known.health.hedge())
     }
 
     fn companion_ended(&mut self, now: Instant, id: FlightId, preferred: bool) {

@@ -137,7 +137,8 @@ fn asks(message: &[u8], question: &Question) -> bool {
         return false;
     };
     let (name, kind) = wanted.split_at(wanted.len() - 4);
-    got.ends_with(kind) && got[..name.len()].eq_ignore_ascii_case(name)
+    // Nearly all servers send back what they got.
+    got == wanted || got.ends_with(kind) && got[..name.len()].eq_ignore_ascii_case(name)
 }
 
 /// Walks all records; None when one is broken. What stands behind the OPT record is left out:

@@ -108,7 +108,7 @@ pub(super) fn append_opt(extended: u8, dnssec: bool, out: &mut Vec<u8>) {
     let [size, more] = EDNS_UDP.to_be_bytes();
     let dnssec = if dnssec { 0x80 } else { 0 };
     let kind = rtype::OPT as u8;
-    out.extend_from_slice(&[0, 0, kind, size, more, extended, 0, dnssec, 0, 0, 0]);
+    out.extend([0, 0, kind, size, more, extended, 0, dnssec, 0, 0, 0]);
 }
 
 /// Adds an error to the OPT record without options that `out` ends with, in `room` bytes more:

@@ -5,6 +5,7 @@
 //! ([`Stored`]); an answer is a copy of them with a few fields patched ([`Asker`]).
 
 mod answer;
+mod case;
 mod edns;
 mod query;
 mod reply;

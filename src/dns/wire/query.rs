@@ -1,5 +1,6 @@
 //! What a client asks, and what we ask an upstream.
 
+use super::case::make_lower;
 use super::edns::{Edns, OPT_LEN, PAD_TO, append_opt, pad};
 use super::{
     CLASS_IN, HEADER, MAX_NAME, flag, long, name_len, put_word, rcode, rtype, skip_name, word,
@@ -36,16 +37,37 @@ impl<B: AsRef<[u8]>> Question<B> {
     /// The name in text: lower case, no final dot, empty for the root. Bytes that cannot stand
     /// in a name of a configuration are written `\ddd` (RFC 1035, 5.1).
     pub fn text(&self) -> String {
+        let name = self.name();
+        // Without the first length and the final zero it is as long as in text.
+        let mut text = name.get(1..name.len().max(2) - 1).unwrap_or(&[]).to_vec();
+        let mut at = usize::from(name.first().copied().unwrap_or(0));
+        let mut dots = 0;
+        while let Some(dot) = text.get_mut(at) {
+            at += 1 + usize::from(std::mem::replace(dot, b'.'));
+            dots += 1;
+        }
+        let odd = text.iter().filter(|byte| !is_plain(**byte)).count();
+        match String::from_utf8(text) {
+            Ok(text) if odd == dots => text,
+            _ => self.escaped(),
+        }
+    }
+
+    #[cold]
+    fn escaped(&self) -> String {
         let mut rest = self.name();
-        let mut text = String::with_capacity(rest.len());
+        let mut text = String::new();
         while let Some((&length, tail)) = rest.split_first() {
             let (label, tail) = tail.split_at(usize::from(length).min(tail.len()));
             if !label.is_empty() && !text.is_empty() {
                 text.push('.');
             }
-            match std::str::from_utf8(label) {
-                Ok(plain) if label.iter().all(|byte| is_plain(*byte)) => text.push_str(plain),
-                _ => push_escaped(label, &mut text),
+            for &byte in label {
+                if is_plain(byte) {
+                    text.push(char::from(byte));
+                } else {
+                    text.push_str(&format!("\\{byte:03}"));
+                }
             }
             rest = tail;
         }
@@ -82,17 +104,6 @@ impl<B: AsRef<[u8]>> std::fmt::Debug for Question<B> {
 /// Whether a byte of a label stands for itself in text.
 fn is_plain(byte: u8) -> bool {
     matches!(byte, b'!'..=b'~') && byte != b'.' && byte != b'\\'
-}
-
-#[cold]
-fn push_escaped(label: &[u8], text: &mut String) {
-    for &byte in label {
-        if is_plain(byte) {
-            text.push(char::from(byte));
-        } else {
-            text.push_str(&format!("\\{byte:03}"));
-        }
-    }
 }
 
 /// A query that can be answered.
@@ -169,7 +180,7 @@ fn question<'a>(message: &[u8], lower: &'a mut Vec<u8>) -> Option<Question<&'a [
     lower.clear();
     lower.extend_from_slice(asked);
     // Length bytes are below 64 and so are no letters.
-    lower[..name].make_ascii_lowercase();
+    make_lower(&mut lower[..name]);
     Some(Question(lower))
 }
 

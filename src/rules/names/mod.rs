@@ -149,7 +149,12 @@ impl NameTable {
         ttl: u32,
         updates: &mut Vec<NameUpdate>,
     ) {
-        let name: Rc<str> = normalize(name).into();
+        let normal = !name.ends_with('.') && !name.bytes().any(|byte| byte.is_ascii_uppercase());
+        let name: Rc<str> = if normal {
+            name.into()
+        } else {
+            normalize(name).into()
+        };
         if name.is_empty() || name.len() > MAX_NAME {
             return;
         }

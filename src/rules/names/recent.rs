@@ -2,7 +2,7 @@
 
 use std::hash::Hash;
 
-use crate::hash::KeyedMap;
+use foldhash::HashMap;
 
 /// No node.
 const NONE: u32 = u32::MAX;
@@ -11,7 +11,7 @@ const NONE: u32 = u32::MAX;
 /// order, so that a move to the end is four writes.
 #[derive(Debug)]
 pub(super) struct Recent<K, V> {
-    index: KeyedMap<K, u32>,
+    index: HashMap<K, u32>,
     nodes: Vec<Node<K, V>>,
     oldest: u32,
     newest: u32,
@@ -29,7 +29,7 @@ struct Node<K, V> {
 
 impl<K: Copy + Eq + Hash, V> Recent<K, V> {
     pub fn new() -> Self {
-        let (index, nodes) = (KeyedMap::default(), Vec::new());
+        let (index, nodes) = (HashMap::default(), Vec::new());
         Self {
             index,
             nodes,

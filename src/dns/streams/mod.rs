@@ -1,0 +1,257 @@
+//! Upstreams by stream: TCP (RFC 7766), TLS (RFC 7858) and HTTPS (RFC 8484). I/O.
+//!
+//! [`pool`] decides, this carries out: a task for every connection, which dials and then
+//! reads and writes as [`talk`] says.
+
+mod pool;
+pub mod reach;
+mod talk;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::{Rc, Weak};
+use std::time::Instant;
+
+use async_executor::Task;
+
+use super::attempt::{AttemptId, Fault};
+use super::notify::Notify;
+use super::server::Server;
+use super::udp::fault;
+use super::{http2, upstream, wire};
+use crate::outbound::DialError;
+use pool::{Effect, LinkId, Pool};
+use reach::{Reach, Reaches};
+
+/// An upstream at one address.
+type Target = (upstream::Server, SocketAddr);
+
+/// Connections to upstreams, and the queries on them.
+pub struct Streams {
+    pool: RefCell<Pool<AttemptId, Target>>,
+    /// Dials and connections.
+    open: RefCell<HashMap<LinkId, Open>>,
+    reaches: RefCell<Reaches>,
+}
+
+/// What the table holds. Leaving it ends the task.
+struct Open {
+    line: Rc<Line>,
+    _task: Task<()>,
+}
+
+/// What others may tell the task of a connection.
+struct Line {
+    id: LinkId,
+    name: Box<str>,
+    to_write: Notify,
+    /// IDs whose answers nobody wants any more.
+    cancelled: RefCell<Vec<u16>>,
+}
+
+impl Streams {
+    /// None open.
+    pub fn new(reaches: Reaches) -> Self {
+        Self {
+            pool: RefCell::new(Pool::new()),
+            open: RefCell::default(),
+            reaches: RefCell::new(reaches),
+        }
+    }
+
+    /// Connections and dials now.
+    pub fn len(&self) -> usize {
+        self.pool.borrow().len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.pool.borrow().is_empty()
+    }
+
+    /// Sends an attempt's query, whose ID is overwritten on the way. A `fresh` one is a
+    /// repetition that goes by another connection than before. What comes of it is told to
+    /// the forwarder.
+    pub fn send(
+        &self,
+        server: &Rc<Server>,
+        attempt: AttemptId,
+        target: Target,
+        message: Vec<u8>,
+        fresh: bool,
+    ) {
+        let now = Instant::now();
+        let idle = self
+            .reaches
+            .borrow()
+            .get(target.0)
+            .map(|reach| reach.idle());
+        let Some(idle) = idle else {
+            let mut forwarder = server.forwarder.borrow_mut();
+            return forwarder.stream_failed(now, attempt, Fault::Local);
+        };
+        let mut pool = self.pool.borrow_mut();
+        if fresh && pool.has(attempt) {
+            pool.send_again(now, attempt);
+        } else {
+            pool.end(now, attempt, false);
+            pool.send(now, attempt, target, message, idle);
+        }
+        drop(pool);
+        self.settle(server);
+    }
+
+    /// Nobody waits for this attempt's answer any more.
+    pub fn end(&self, server: &Rc<Server>, attempt: AttemptId, timed_out: bool) {
+        let now = Instant::now();
+        self.pool.borrow_mut().end(now, attempt, timed_out);
+        self.settle(server);
+    }
+
+    /// When [`Self::tick`] is to be called.
+    pub fn next_due(&self) -> Option<Instant> {
+        self.pool.borrow().next_due()
+    }
+
+    /// Time has passed.
+    pub fn tick(&self, server: &Rc<Server>, now: Instant) {
+        self.pool.borrow_mut().tick(now);
+        self.settle(server);
+    }
+
+    /// Closes connections that were idle for long.
+    pub fn sweep(&self, server: &Rc<Server>, now: Instant) {
+        self.pool.borrow_mut().sweep(now);
+        self.settle(server);
+    }
+
+    /// Goes on with other upstreams. Connections to those that stay are kept, queries under
+    /// way end as they began.
+    pub fn configure(&self, server: &Rc<Server>, mut reaches: Reaches) {
+        let mut pool = self.pool.borrow_mut();
+        let used = |id| {
+            pool.targets()
+                .any(|(other, _)| *other == upstream::Server::Upstream(id))
+        };
+        let changed = reaches.take_over(&self.reaches.borrow(), used);
+        *self.reaches.borrow_mut() = reaches;
+        pool.retire_all(
+            Instant::now(),
+            |(other, _)| matches!(other, upstream::Server::Upstream(id) if changed.contains(id)),
+        );
+        drop(pool);
+        self.settle(server);
+    }
+
+    /// Hands an answer to its attempt; one that nobody waits for is dropped.
+    fn answer(&self, server: &Rc<Server>, link: LinkId, id: u16, message: &mut [u8]) {
+        let now = Instant::now();
+        let found = self.pool.borrow_mut().answer(now, link, id);
+        if let Some((attempt, first)) = found {
+            wire::set_id(message, u16::from_be_bytes(first));
+            let mut forwarder = server.forwarder.borrow_mut();
+            forwarder.stream_answer(now, attempt, message);
+        }
+    }
+
+    /// Does what the pool wants done. Every event of the pool comes from one of this module's
+    /// functions, which ends here or in [`Server::carry_out`], which calls it.
+    pub(super) fn settle(&self, server: &Rc<Server>) {
+        loop {
+            let effect = self.pool.borrow_mut().next_effect();
+            match effect {
+                None => break,
+                Some(Effect::Dial(id, target)) => self.dial(server, id, target),
+                Some(Effect::Write(id)) => self.tell(id, |line| line.to_write.notify()),
+                Some(Effect::Cancel(id, number)) => self.tell(id, |line| {
+                    line.cancelled.borrow_mut().push(number);
+                    line.to_write.notify();
+                }),
+                // The task may be the caller: it ends after this poll.
+                Some(Effect::Close(id)) => drop(self.open.borrow_mut().remove(&id)),
+                Some(Effect::Failed(attempt, fault)) => {
+                    let mut forwarder = server.forwarder.borrow_mut();
+                    forwarder.stream_failed(Instant::now(), attempt, fault);
+                }
+            }
+        }
+    }
+
+    fn tell(&self, id: LinkId, what: impl FnOnce(&Line)) {
+        if let Some(open) = self.open.borrow().get(&id) {
+            what(&open.line);
+        }
+    }
+
+    fn dial(&self, server: &Rc<Server>, id: LinkId, (upstream, addr): Target) {
+        let Some(reach) = self.reaches.borrow().get(upstream).map(Rc::clone) else {
+            // Only those that have one are sent to; then it is taken away with its queries.
+            return;
+        };
+        let line = Rc::new(Line {
+            id,
+            name: reach.name.clone(),
+            to_write: Notify::default(),
+            cancelled: RefCell::default(),
+        });
+        let life = live(Rc::downgrade(server), Rc::clone(&line), reach, addr);
+        let open = Open {
+            line,
+            _task: server.spawn(life),
+        };
+        self.open.borrow_mut().insert(id, open);
+    }
+}
+
+/// Life of a connection.
+async fn live(server: Weak<Server>, line: Rc<Line>, reach: Rc<Reach>, addr: SocketAddr) {
+    let moved = || {
+        if let Some(server) = server.upgrade() {
+            let mut pool = server.streams.pool.borrow_mut();
+            pool.moved(Instant::now(), line.id);
+        }
+    };
+    let opened = reach.open(addr, moved).await;
+    if let Some(server) = server.upgrade() {
+        let mut pool = server.streams.pool.borrow_mut();
+        let now = Instant::now();
+        match &opened {
+            Ok(_) => {
+                let limit = reach
+                    .http()
+                    .map_or(usize::MAX, |_| http2::FIRST_STREAMS as usize);
+                pool.connected(now, line.id, server.random_id(), limit);
+            }
+            Err(error) => {
+                log::warn!(
+                    event = "dns.dial", upstream = &*line.name, addr:% = addr, reason:% = error; ""
+                );
+                let fault = match error {
+                    DialError::Io(error) => fault(error),
+                    _ => Fault::Remote,
+                };
+                pool.dial_failed(now, line.id, fault);
+            }
+        }
+        drop(pool);
+        server.carry_out();
+    }
+    if let Ok(wire) = opened {
+        let ended = talk::talk(&server, &line, &reach, &wire).await;
+        if let Err(error) = ended {
+            log::debug!(
+                event = "dns.broken", upstream = &*line.name, addr:% = addr, reason:% = error; ""
+            );
+        }
+    }
+    if let Some(server) = server.upgrade() {
+        server
+            .streams
+            .pool
+            .borrow_mut()
+            .closed(Instant::now(), line.id);
+        server.streams.open.borrow_mut().remove(&line.id);
+        server.carry_out();
+    }
+}

@@ -1,0 +1,255 @@
+//! How to reach each upstream by stream: which way out, and what is spoken. I/O.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use async_io::Async;
+use futures_lite::{AsyncReadExt, AsyncWriteExt};
+
+use crate::config::{Config, Host, OutboundKind, Roots, Tls, Transport, Upstream};
+use crate::dns::upstream::{Server, UpstreamId};
+use crate::error::{IoContext, Result};
+use crate::net::dial::within;
+use crate::net::tls::{self, Anchors, Checks};
+use crate::outbound::{DIAL_LIMIT, DialError, Outbound};
+
+/// A connection without a query is closed after this time. A handshake of TLS is dear for
+/// the processor of a router, so such a connection is kept for longer.
+const IDLE: Duration = Duration::from_secs(10);
+const IDLE_TLS: Duration = Duration::from_secs(20);
+
+/// Every upstream's [`Reach`].
+#[derive(Debug)]
+pub struct Reaches {
+    upstreams: HashMap<UpstreamId, Rc<Reach>>,
+    /// Servers that clients asked.
+    asis: Rc<Reach>,
+}
+
+/// The way to one upstream.
+#[derive(Debug)]
+pub struct Reach {
+    /// For the log.
+    pub name: Box<str>,
+    kind: OutboundKind,
+    outbound: Outbound,
+    speech: Speech,
+}
+
+#[derive(Debug)]
+enum Speech {
+    Tcp,
+    Tls(tls::Client),
+    Https {
+        tls: tls::Client,
+        authority: Box<str>,
+        path: Box<str>,
+    },
+}
+
+/// An open connection.
+pub enum Wire {
+    Plain(Async<TcpStream>),
+    Tls(Box<tls::Stream>),
+}
+
+impl Reaches {
+    /// What an earlier table knows of an upstream stays, sessions to resume above all; so
+    /// does an upstream that is still `used` though it is not configured any more. Those that
+    /// are reached in another way now.
+    pub fn take_over(
+        &mut self,
+        earlier: &Self,
+        used: impl Fn(UpstreamId) -> bool,
+    ) -> Vec<UpstreamId> {
+        let mut changed = Vec::new();
+        for (id, known) in &earlier.upstreams {
+            match self.upstreams.get_mut(id) {
+                Some(reach) if reach.kind == known.kind => *reach = Rc::clone(known),
+                Some(_) => changed.push(*id),
+                None if used(*id) => drop(self.upstreams.insert(*id, Rc::clone(known))),
+                None => {}
+            }
+        }
+        changed
+    }
+
+    /// The way to a server; None when it is not configured any more.
+    pub fn get(&self, server: Server) -> Option<&Rc<Reach>> {
+        match server {
+            Server::Upstream(id) => self.upstreams.get(&id),
+            Server::AsIs(_) => Some(&self.asis),
+        }
+    }
+}
+
+/// A table that lacks the names of its upstreams.
+#[derive(Debug)]
+pub struct Prepared(Vec<Rc<Reach>>);
+
+impl Prepared {
+    /// Of all upstreams of a configuration. An error when a file with roots cannot be used.
+    pub fn new(config: &Config) -> Result<Self> {
+        let mut files = HashMap::new();
+        let prepare = |upstream: &Upstream| {
+            let what = || format!("prepare upstream '{}'", upstream.name);
+            let kind = &config.outbounds[upstream.outbound].kind;
+            let speech = Speech::new(upstream, &mut files).context(what)?;
+            Ok(Rc::new(Reach::new(&upstream.name, kind.clone(), speech)))
+        };
+        let all = config.upstreams.iter().map(prepare);
+        Ok(Self(all.collect::<Result<_>>()?))
+    }
+
+    /// The table, with names in the order of the configuration.
+    pub fn name(self, ids: impl Iterator<Item = UpstreamId>) -> Reaches {
+        Reaches {
+            upstreams: ids.zip(self.0).collect(),
+            asis: Rc::new(Reach::new("asis", OutboundKind::Direct, Speech::Tcp)),
+        }
+    }
+}
+
+impl Speech {
+    fn new(upstream: &Upstream, files: &mut HashMap<PathBuf, Anchors>) -> io::Result<Self> {
+        match (&upstream.tls, upstream.transport) {
+            (Some(tls), Transport::Tls) => {
+                let client = tls::Client::new(&tls.name, checks(tls, files)?, b"")?;
+                Ok(Self::Tls(client))
+            }
+            (Some(tls), Transport::Https) => {
+                let client = tls::Client::new(&tls.name, checks(tls, files)?, b"h2")?;
+                Ok(Self::Https {
+                    tls: client,
+                    authority: authority(&upstream.host, &tls.name).into(),
+                    path: upstream.path.as_str().into(),
+                })
+            }
+            _ => Ok(Self::Tcp),
+        }
+    }
+}
+
+/// What the server has to show.
+fn checks(tls: &Tls, files: &mut HashMap<PathBuf, Anchors>) -> io::Result<Checks> {
+    let mut read = |path: &Path| match files.get(path) {
+        Some(anchors) => Ok(anchors.clone()),
+        None => tls::read_roots(path).inspect(|anchors| {
+            files.insert(path.to_owned(), anchors.clone());
+        }),
+    };
+    let anchors = match &tls.roots {
+        _ if !tls.verify => None,
+        Roots::Bundled => Some(Anchors::Bundled),
+        Roots::System => Some(read(Path::new(tls::SYSTEM_ROOTS))?),
+        Roots::File(path) => Some(read(path)?),
+    };
+    Ok(Checks {
+        anchors,
+        pins: tls.pins.clone(),
+    })
+}
+
+/// Name and port as in a URL (RFC 3986, section 3.2); port 443 goes without saying.
+fn authority(host: &Host, name: &str) -> String {
+    let (name, port) = match host {
+        Host::Name { name, port } => (&**name, *port),
+        Host::Addrs(addrs) => (name, addrs.first().map_or(443, SocketAddr::port)),
+    };
+    let name = match name.contains(':') {
+        true => format!("[{name}]"),
+        false => name.to_owned(),
+    };
+    match port {
+        443 => name,
+        _ => format!("{name}:{port}"),
+    }
+}
+
+impl Reach {
+    fn new(name: &str, kind: OutboundKind, speech: Speech) -> Self {
+        Self {
+            name: name.into(),
+            outbound: Outbound::new(&kind),
+            kind,
+            speech,
+        }
+    }
+
+    /// How long a connection is kept without a query.
+    pub fn idle(&self) -> Duration {
+        match self.speech {
+            Speech::Tcp => IDLE,
+            Speech::Tls(_) | Speech::Https { .. } => IDLE_TLS,
+        }
+    }
+
+    /// Authority and path when HTTP/2 is spoken.
+    pub fn http(&self) -> Option<(&str, &str)> {
+        match &self.speech {
+            Speech::Https {
+                authority, path, ..
+            } => Some((authority, path)),
+            Speech::Tcp | Speech::Tls(_) => None,
+        }
+    }
+
+    /// Opens a connection, TLS included, within [`DIAL_LIMIT`]. `moved` is called when TCP is
+    /// up and TLS begins.
+    pub async fn open(&self, addr: SocketAddr, moved: impl Fn()) -> Result<Wire, DialError> {
+        within(DIAL_LIMIT, async {
+            let tcp = self.outbound.tcp(addr).await?;
+            let client = match &self.speech {
+                Speech::Tcp => return Ok(Wire::Plain(tcp)),
+                Speech::Tls(client) | Speech::Https { tls: client, .. } => client,
+            };
+            moved();
+            Ok(Wire::Tls(Box::new(client.connect(tcp).await?)))
+        })
+        .await
+    }
+}
+
+impl Wire {
+    /// Waits for bytes; 0 at the end.
+    pub async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(tcp) => (&mut &*tcp).read(buffer).await,
+            Self::Tls(stream) => stream.read(buffer).await,
+        }
+    }
+
+    /// Hands all bytes to the kernel.
+    pub async fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Plain(tcp) => (&mut &*tcp).write_all(bytes).await,
+            Self::Tls(stream) => stream.write_all(bytes).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_authority_is_that_of_the_url() {
+        let name = Host::Name {
+            name: "dns.example".into(),
+            port: 443,
+        };
+        let addrs = |text: &str| Host::Addrs(vec![text.parse().unwrap()]);
+        for (host, tls_name, expected) in [
+            (name, "other.example", "dns.example"),
+            (addrs("192.0.2.1:443"), "dns.example", "dns.example"),
+            (addrs("192.0.2.1:8443"), "192.0.2.1", "192.0.2.1:8443"),
+            (addrs("[2001:db8::1]:443"), "2001:db8::1", "[2001:db8::1]"),
+        ] {
+            assert_eq!(authority(&host, tls_name), expected);
+        }
+    }
+}
