@@ -138,12 +138,12 @@ class Faulty:
             {"servers": plan.faulty(), "certificates": certificate_folder}))
         control = os.path.join(folder, "faulty.control")
         program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "upstream.py")
-        net.start(undo, home.INTERNET, [sys.executable, program, path, control],
-                  os.path.join(folder, "faulty.log"), lambda: os.path.exists(control))
         self._lock = threading.Lock()
         self._socket = socket.socket(socket.AF_UNIX)
         undo.add("control", self._socket.close)
-        self._socket.connect(control)
+        net.start(undo, home.INTERNET, [sys.executable, program, path, control],
+                  os.path.join(folder, "faulty.log"),
+                  lambda: self._socket.connect_ex(control) == 0)
         self._lines = self._socket.makefile("rb")
 
     def set(self, name, **modes):
