@@ -285,6 +285,20 @@ fn a_silent_connection_is_left_and_a_slow_one_is_not() {
 }
 
 #[test]
+fn a_message_that_is_none_ends_the_connection() {
+    let authority = Authority::new();
+    let identity = authority.issue(&["127.0.0.1"]);
+    let upstream = TlsServer::start(&identity, Manner::Good);
+    let server = start(&upstream, &[ca(&authority)]);
+    let answer = server.udp().ask("onebyte.example");
+    assert!(
+        answer.starts_with("id=7 servfail onebyte.example"),
+        "{answer}"
+    );
+    assert_eq!(ask(&server), WWW);
+}
+
+#[test]
 fn idle_connections_end_after_twenty_seconds_with_a_goodbye() {
     let authority = Authority::new();
     let identity = authority.issue(&["127.0.0.1"]);

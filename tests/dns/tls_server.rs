@@ -241,6 +241,10 @@ fn serve(tcp: TcpStream, config: Arc<ServerConfig>, seen: &Seen, manner: Manner)
             late.push(reply);
             continue;
         }
+        if has("onebyte") {
+            stream.write_all(&[0, 1, 0]).ok()?;
+            continue;
+        }
         if has("slow") {
             thread::sleep(Duration::from_millis(300));
         }

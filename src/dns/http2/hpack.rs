@@ -1,7 +1,11 @@
 //! Headers of HTTP/2 (RFC 7541), as much of them as DNS needs. Pure.
 //!
-//! We tell the server that we keep no table (SETTINGS_HEADER_TABLE_SIZE 0), so an answer
-//! refers to the fixed table only; and we add nothing to the server's.
+//! We keep a table of the standard size. To allow none (SETTINGS_HEADER_TABLE_SIZE 0) would
+//! be simpler, but dnsdist's HTTP library takes no notice of it. We add nothing to the
+//! server's table.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
 
 use super::Error;
 use super::huffman;
@@ -16,6 +20,18 @@ const STATUS_200: usize = 8;
 const STATUS_LAST: usize = 14;
 const STATUSES: [u16; 7] = [200, 204, 206, 304, 400, 404, 500];
 const CONTENT_TYPE: usize = 31;
+
+/// Bytes of the names in the fixed table.
+#[rustfmt::skip]
+const LENGTHS: [u8; FIXED] = [
+    10, 7, 7, 5, 5, 7, 7, 7, 7, 7, 7, 7, 7, 7, 14, 15, 15, 13, 6, 27,
+    3, 5, 13, 13, 19, 16, 16, 14, 16, 13, 12, 6, 4, 4, 6, 7, 4, 4, 8, 17,
+    13, 8, 19, 13, 4, 8, 12, 18, 19, 5, 7, 7, 11, 6, 10, 25, 17, 10, 4, 3,
+    16,
+];
+
+/// Size of the other table, bytes as section 4.1 counts them.
+const TABLE: usize = 4096;
 
 /// A header that takes part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,34 +84,160 @@ fn integer(first: u8, bits: u32, mut value: usize, out: &mut Vec<u8>) {
     out.push(value as u8);
 }
 
-/// Reads the headers of an answer. An error when they do not make sense: the connection is of
-/// no use any more, as both sides' tables may differ.
-pub fn answer(block: &[u8]) -> Result<Head, Error> {
-    let mut reader = Reader(block);
-    let mut head = Head::default();
-    while let Some(&first) = reader.0.first() {
-        match first {
-            // All of it is in a table.
-            0x80.. => match reader.integer(7)? {
-                at @ STATUS_200..=STATUS_LAST => head.status = STATUSES[at - STATUS_200],
-                0 => return Err(Error::Headers),
-                1..=FIXED => {}
-                // dnsdist 1.7 (h2o) keeps its table though we have told it not to. What it means
-                // cannot be known, so it may be the type; the body has to answer the question.
-                _ => head.is_dns = true,
-            },
-            // To be added to a table that holds nothing.
-            0x40.. => reader.field(6, &mut head)?,
-            // A new size of the table; we allow no other than none.
-            0x20.. => {
-                if reader.integer(5)? != 0 {
-                    return Err(Error::Headers);
-                }
+/// What of a header is of interest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Header {
+    Status(u16),
+    /// The type of the body; whether it is DNS.
+    Type(bool),
+    Other,
+}
+
+impl Header {
+    fn new(name: Name, value: &[u8]) -> Result<Self, Error> {
+        Ok(match name {
+            Name::Other => Self::Other,
+            Name::Status => {
+                let digits = str::from_utf8(value).map_err(|_| Error::Headers)?;
+                Self::Status(digits.parse().map_err(|_| Error::Headers)?)
             }
-            _ => reader.field(4, &mut head)?,
+            Name::ContentType => {
+                let media = value.split(|byte| *byte == b';').next();
+                let media = media.unwrap_or_default().trim_ascii();
+                Self::Type(media.eq_ignore_ascii_case(MEDIA_TYPE.as_bytes()))
+            }
+        })
+    }
+
+    fn name(self) -> Name {
+        match self {
+            Self::Status(_) => Name::Status,
+            Self::Type(_) => Name::ContentType,
+            Self::Other => Name::Other,
         }
     }
-    Ok(head)
+
+    fn note(self, head: &mut Head) {
+        match self {
+            Self::Status(status) => head.status = status,
+            Self::Type(is_dns) => head.is_dns = is_dns,
+            Self::Other => {}
+        }
+    }
+}
+
+/// The server's table, as far as it matters: what of the headers, and how much room they take.
+#[derive(Debug)]
+pub struct Decoder {
+    /// Newest first.
+    entries: VecDeque<Entry>,
+    size: usize,
+    most: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    header: Header,
+    name_length: usize,
+    size: usize,
+}
+
+impl Decoder {
+    /// An empty table.
+    pub fn new() -> Self {
+        Self {
+            entries: VecDeque::new(),
+            size: 0,
+            most: TABLE,
+        }
+    }
+
+    /// Reads the headers of an answer. An error when they do not make sense: the connection is
+    /// of no use any more, as both sides' tables may differ.
+    pub fn answer(&mut self, block: &[u8]) -> Result<Head, Error> {
+        let mut reader = Reader(block);
+        let mut head = Head::default();
+        while let Some(&first) = reader.0.first() {
+            match first {
+                // All of it is in a table.
+                0x80.. => {
+                    let at = reader.integer(7)?;
+                    self.known(at)?.0.note(&mut head);
+                }
+                // To be added to the table.
+                0x40.. => {
+                    let entry = self.field(&mut reader, 6)?;
+                    entry.header.note(&mut head);
+                    self.add(entry);
+                }
+                // A new size of the table, no larger than we allow.
+                0x20.. => {
+                    self.most = reader.integer(5)?;
+                    if self.most > TABLE {
+                        return Err(Error::Headers);
+                    }
+                    self.shrink();
+                }
+                _ => self.field(&mut reader, 4)?.header.note(&mut head),
+            }
+        }
+        Ok(head)
+    }
+
+    /// A header of the tables, and the length of its name.
+    fn known(&self, at: usize) -> Result<(Header, usize), Error> {
+        if let Some(later) = at.checked_sub(FIXED + 1) {
+            let entry = self.entries.get(later).ok_or(Error::Headers)?;
+            return Ok((entry.header, entry.name_length));
+        }
+        let length = at.checked_sub(1).and_then(|at| LENGTHS.get(at));
+        let length = usize::from(*length.ok_or(Error::Headers)?);
+        let header = match at {
+            STATUS_200..=STATUS_LAST => Header::Status(STATUSES[at - STATUS_200]),
+            CONTENT_TYPE => Header::Type(false),
+            _ => Header::Other,
+        };
+        Ok((header, length))
+    }
+
+    /// A header whose value, and perhaps name, is spelt out.
+    fn field(&self, reader: &mut Reader<'_>, bits: u32) -> Result<Entry, Error> {
+        let (name, name_length) = match reader.integer(bits)? {
+            0 => {
+                let name = reader.string()?;
+                let kind = match &*name {
+                    b":status" => Name::Status,
+                    b"content-type" => Name::ContentType,
+                    _ => Name::Other,
+                };
+                (kind, name.len())
+            }
+            at => {
+                let (header, length) = self.known(at)?;
+                (header.name(), length)
+            }
+        };
+        let value = reader.string()?;
+        Ok(Entry {
+            header: Header::new(name, &value)?,
+            name_length,
+            size: name_length + value.len() + 32,
+        })
+    }
+
+    fn add(&mut self, entry: Entry) {
+        self.size += entry.size;
+        self.entries.push_front(entry);
+        self.shrink();
+    }
+
+    fn shrink(&mut self) {
+        while self.size > self.most
+            && let Some(entry) = self.entries.pop_back()
+        {
+            self.size -= entry.size;
+        }
+    }
 }
 
 struct Reader<'a>(&'a [u8]);
@@ -124,59 +266,27 @@ impl<'a> Reader<'a> {
         Err(Error::Headers)
     }
 
-    /// A string, and whether it is coded.
-    fn string(&mut self) -> Result<(&'a [u8], bool), Error> {
+    fn string(&mut self) -> Result<Cow<'a, [u8]>, Error> {
         let coded = self.0.first().is_some_and(|first| first & 128 != 0);
         let length = self.integer(7)?;
         let (string, rest) = self.0.split_at_checked(length).ok_or(Error::Headers)?;
         self.0 = rest;
-        Ok((string, coded))
-    }
-
-    /// A header whose value, and perhaps name, is spelt out.
-    fn field(&mut self, bits: u32, head: &mut Head) -> Result<(), Error> {
-        let name = match self.integer(bits)? {
-            0 => match &*plain(self.string()?)? {
-                b":status" => Name::Status,
-                b"content-type" => Name::ContentType,
-                _ => Name::Other,
-            },
-            STATUS_200..=STATUS_LAST => Name::Status,
-            CONTENT_TYPE => Name::ContentType,
-            1..=FIXED => Name::Other,
-            _ => return Err(Error::Headers),
-        };
-        let value = self.string()?;
-        match name {
-            Name::Other => {}
-            Name::Status => {
-                let value = plain(value)?;
-                let digits = str::from_utf8(&value).map_err(|_| Error::Headers)?;
-                head.status = digits.parse().map_err(|_| Error::Headers)?;
-            }
-            Name::ContentType => {
-                let value = plain(value)?;
-                let media = value.split(|byte| *byte == b';').next();
-                let media = media.unwrap_or_default().trim_ascii();
-                head.is_dns = media.eq_ignore_ascii_case(MEDIA_TYPE.as_bytes());
-            }
+        if coded {
+            return huffman::decode(string)
+                .map(Into::into)
+                .ok_or(Error::Headers);
         }
-        Ok(())
+        Ok(string.into())
     }
-}
-
-fn plain((string, coded): (&[u8], bool)) -> Result<std::borrow::Cow<'_, [u8]>, Error> {
-    if coded {
-        return huffman::decode(string)
-            .map(Into::into)
-            .ok_or(Error::Headers);
-    }
-    Ok(string.into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn answer(block: &[u8]) -> Result<Head, Error> {
+        Decoder::new().answer(block)
+    }
 
     fn dns(status: u16) -> Head {
         Head {
@@ -219,22 +329,67 @@ mod tests {
         assert_eq!(answer(&html).map(|head| head.is_dns), Ok(false));
     }
 
-    /// The second response of h2o 2.2, whose server, date, type and cache-control stand in a
-    /// table that we do not keep.
+    /// The first answer of a connection spells its headers out, later ones refer to them. As
+    /// dnsdist 1.7 does it, whose second answer is `88 c1 c0 bf be` and a length.
     #[test]
-    fn what_stands_in_the_other_table_may_be_the_type() {
-        let second = [0x88, 0xc1, 0xc0, 0xbf, 0xbe, 0x0f, 0x0d, 0x02, b'6', b'2'];
-        assert_eq!(answer(&second), Ok(dns(200)));
-        assert_eq!(answer(&[0xbe]).map(|head| head.status), Ok(0));
+    fn later_answers_refer_to_earlier_ones() {
+        let mut decoder = Decoder::new();
+        let mut first = vec![0x88, 0x76, 3];
+        first.extend(b"h2o");
+        first.extend([0x61, 4]);
+        first.extend(b"date");
+        first.extend([0x5f, 23]);
+        first.extend(MEDIA_TYPE.bytes());
+        first.extend([0x58, 10]);
+        first.extend(b"max-age=60");
+        assert_eq!(decoder.answer(&first), Ok(dns(200)));
+        let later = [0x88, 0xc1, 0xc0, 0xbf, 0xbe, 0x0f, 0x0d, 2, b'3', b'6'];
+        assert_eq!(decoder.answer(&later), Ok(dns(200)));
+        // A name of the table with another value, and a status that is put into it.
+        assert_eq!(
+            decoder.answer(&[0x88, 0x0f, 0x30, 1, b'x']).unwrap().is_dns,
+            false
+        );
+        assert_eq!(
+            decoder.answer(&[0x48, 3, b'4', b'2', b'9']).unwrap().status,
+            429
+        );
+        assert_eq!(decoder.answer(&[0xbe, 0xc0]), Ok(dns(429)));
+        assert_eq!(
+            decoder.answer(&[0xc4]),
+            Err(Error::Headers),
+            "there are five"
+        );
+    }
+
+    #[test]
+    fn the_table_is_bounded_and_can_be_emptied() {
+        let mut decoder = Decoder::new();
+        // 6 and 26 bytes and 32: 64 of them fill 4,096 bytes.
+        let mut block = vec![0x40, 6];
+        block.extend(b"x-long");
+        block.push(26);
+        block.extend([b'v'; 26]);
+        for _ in 0..100 {
+            decoder.answer(&block).unwrap();
+        }
+        assert_eq!((decoder.entries.len(), decoder.size), (64, 4096));
+        decoder.answer(&[0x3f, 0x21]).unwrap();
+        assert_eq!((decoder.entries.len(), decoder.size), (1, 64));
+        decoder.answer(&[0x20]).unwrap();
+        assert_eq!((decoder.entries.len(), decoder.size), (0, 0));
+        decoder.answer(&block).unwrap();
+        assert_eq!(decoder.entries.len(), 0);
     }
 
     #[test]
     fn nonsense_is_an_error() {
         for wrong in [
-            // Entry 0; a size; a string that is cut; a number without end; a status of
-            // letters; a name that is behind the table.
+            // Entry 0; the first behind the fixed table; a size; a string that is cut; a
+            // number without end; a status of letters; a name that is behind the table.
             &[0x80][..],
-            &[0x3f, 0xe1, 0x1f],
+            &[0xbe],
+            &[0x3f, 0xe2, 0x1f],
             &[0x48, 3, b'2', b'0'],
             &[0x48, 0x7f, 0xff, 0xff, 0xff, 0xff, 0x01],
             &[0x48, 2, b'o', b'k'],

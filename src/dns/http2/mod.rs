@@ -101,6 +101,7 @@ pub struct Client {
     input: Vec<u8>,
     streams: HashMap<u32, Stream>,
     next: u32,
+    decoder: hpack::Decoder,
     /// Headers that go on in the next frame.
     headers: Option<Headers>,
     events: VecDeque<Event>,
@@ -141,7 +142,6 @@ impl Client {
         let mut out = PREFACE.to_vec();
         frame::append_settings(
             &[
-                (setting::HEADER_TABLE_SIZE, 0),
                 (setting::ENABLE_PUSH, 0),
                 (setting::INITIAL_WINDOW_SIZE, STREAM_WINDOW),
             ],
@@ -154,6 +154,7 @@ impl Client {
             input: Vec::new(),
             streams: HashMap::new(),
             next: 1,
+            decoder: hpack::Decoder::new(),
             headers: None,
             events: VecDeque::new(),
             greeted: false,

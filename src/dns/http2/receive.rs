@@ -101,7 +101,7 @@ impl Client {
             self.headers = Some(headers);
             return Ok(());
         }
-        let head = hpack::answer(&std::mem::take(&mut headers.block))?;
+        let head = self.decoder.answer(&std::mem::take(&mut headers.block))?;
         let Some(stream) = self.streams.get_mut(&headers.stream) else {
             return Ok(());
         };

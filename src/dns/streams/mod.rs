@@ -149,10 +149,7 @@ impl Streams {
         let now = Instant::now();
         let found = self.pool.borrow_mut().answer(now, link, id);
         if let Some((attempt, first)) = found {
-            // The body of an HTTP response can be empty; no answer is shorter than its head.
-            if message.len() >= wire::HEADER {
-                wire::set_id(message, u16::from_be_bytes(first));
-            }
+            wire::set_id(message, u16::from_be_bytes(first));
             let mut forwarder = server.forwarder.borrow_mut();
             forwarder.stream_answer(now, attempt, message);
         }

@@ -78,11 +78,15 @@ async fn read_messages(server: &Weak<Server>, line: &Line, wire: &Wire) -> io::R
         let mut result = Ok(());
         loop {
             match frames.next() {
-                Ok(Some(message)) => {
-                    if let Some(id) = wire::id(message) {
+                Ok(Some(message)) => match wire::id(message) {
+                    Some(id) if message.len() >= wire::HEADER => {
                         server.streams.answer(&server, line.id, id, message);
                     }
-                }
+                    _ => {
+                        result = Err(io::ErrorKind::InvalidData.into());
+                        break;
+                    }
+                },
                 Ok(None) => break,
                 Err(error) => {
                     result = Err(error);
@@ -158,7 +162,10 @@ fn take_events(server: &std::rc::Rc<Server>, line: &Line, http: &RefCell<http2::
         let event = http.borrow_mut().next_event();
         match event {
             None => break,
-            Some(Event::Answer(id, mut body)) => streams.answer(server, line.id, id, &mut body),
+            Some(Event::Answer(id, mut body)) if body.len() >= wire::HEADER => {
+                streams.answer(server, line.id, id, &mut body);
+            }
+            Some(Event::Answer(id, _)) => streams.pool.borrow_mut().failed(now, line.id, id),
             Some(Event::Refused(id)) => streams.pool.borrow_mut().refused(now, line.id, id),
             Some(Event::Failed(id, failure)) => {
                 log::warn!(event = "dns.http", upstream = &*line.name, reason:% = failure; "");
