@@ -10,6 +10,7 @@ import argparse
 import collections
 import os
 import re
+import signal
 import statistics
 import sys
 import time
@@ -25,6 +26,8 @@ DELAY_MS = 20
 RATE = 5000
 
 MAX_TO_DNSMASQ, MAX_TO_SMARTDNS, MAX_P99_MS = 0.7, 0.9, 23.0
+MAX_CACHED_INSTRUCTIONS, MAX_FORWARDED_INSTRUCTIONS = 2000, 9000
+COUNTED = 4000  # queries of the shorter run under callgrind
 
 TRANSPORTS = ("UDP", "TCP", "DoT")
 SERVERS = ("dae", "dnsmasq", "unbound", "smartdns")
@@ -150,9 +153,10 @@ class Bench:
         lines = "".join(f"n{at}.{prefix}.c{at % 97}.example A\n" for at in range(count))
         return peers.write(self.folder, f"names-{prefix}-{count}", lines)
 
-    def serve(self, undo, server, transport):
+    def serve(self, undo, server, transport, wrapper=()):
         """Starts a server; its process id."""
-        argv = ["taskset", "-c", "0", *COMMANDS[server](self.chosen, self.folder, transport)]
+        argv = ["taskset", "-c", "0", *wrapper,
+                *COMMANDS[server](self.chosen, self.folder, transport)]
         process = net.start(undo, NAMESPACE, argv, f"{self.folder}/{server}.log", self._answers)
         return process.pid
 
@@ -231,6 +235,32 @@ def bar(text, value, limit, unit=""):
     return good
 
 
+def counted(bench, what, names, limit):
+    """User instructions per query: the difference of two runs, so start and end cancel."""
+    totals = []
+    for count in (COUNTED, 2 * COUNTED):
+        out = f"{bench.folder}/callgrind.{what}.{count}"
+        undo = net.Undo()
+        try:
+            pid = bench.serve(undo, "dae", "UDP", ["valgrind", "--tool=callgrind",
+                                             f"--callgrind-out-file={out}"])
+            report = net.run(NAMESPACE, "dnsperf", "-s", "127.0.0.1", "-p", str(PORT), "-t", "30",
+                             "-d", names(count), "-n", str(1 if what == "forwarded" else count),
+                             "-c", "1", "-q", "50", timeout=300)
+            # It writes when it ends, which takes its time.
+            os.kill(pid, signal.SIGTERM)
+            net.wait_for(lambda out=out: os.path.exists(out) and os.path.getsize(out), 60)
+        finally:
+            undo.run()
+        if f"NOERROR {count} " not in report:
+            raise net.LabError(f"not all of {count} queries were answered:\n{report}")
+        with open(out, encoding="utf-8") as file:
+            totals.append(int(re.search(r"^(?:summary|totals): (\d+)", file.read(),
+                                        re.MULTILINE)[1]))
+    return bar(f"user instructions per {what} query, 50 at once",
+               (totals[1] - totals[0]) / COUNTED, limit)
+
+
 def cached(bench):
     """Cached answers, as many as the server can give."""
     names = bench.names(100, unique=False)
@@ -298,7 +328,14 @@ def heavy(bench):
 def body(undo, chosen):
     """Whether all bars hold."""
     bench = Bench(undo, chosen)
-    parts = {"cached": lambda: cached(bench)}
+    one = peers.write(bench.folder, "one-name", "cached.example A\n")
+    parts = {
+        "counted-cached": lambda: counted(bench, "cached", lambda _: one,
+                                          MAX_CACHED_INSTRUCTIONS),
+        "counted-forwarded": lambda: counted(bench, "forwarded", bench.names,
+                                             MAX_FORWARDED_INSTRUCTIONS),
+        "cached": lambda: cached(bench),
+    }
     for transport in TRANSPORTS:
         parts[f"forwarded-{transport}"] = lambda transport=transport: forwarded(bench, transport)
     for transport in TRANSPORTS:

@@ -277,7 +277,7 @@ impl Books {
         }
     }
 
-    fn check(&self) {
+    fn check(&mut self) {
         let stats = self.forwarder.stats();
         let waiting: usize = self.waiting.values().map(Vec::len).sum();
         assert_eq!(stats.waiting, waiting);

@@ -92,8 +92,9 @@ def configuration(name, ca, pin, settings=()):
 
 def _upstream(each, ca):
     lines = [f"option url '{each.url}'", *each.options]
-    secure = each.url.startswith(("tls://", "https://"))
-    if secure and not any("option ca " in line for line in lines):
+    # With an address alone, pins replace the authorities.
+    pinned = f"//{address()}:" in each.url and any("list pin" in line for line in each.options)
+    if each.url.startswith(("tls://", "https://")) and not pinned:
         lines.append(f"option ca '{ca}'")
     return _section(f"upstream '{_identifier(each.name)}'", lines)
 

@@ -4,9 +4,12 @@ Each way changes the plan before anything is built. `lab/redcheck --dns` names t
 failed under none of them.
 """
 
+import functools
 import os
+import threading
 
 from lab import home, net, peers
+from lab.daemon import Daemon
 from lab.faults import plan
 
 
@@ -42,6 +45,21 @@ def other_forwarder():
     """dnsmasq in place of dae: see `Dnsmasq`."""
 
 
+def mortal():
+    """dae ends two seconds after each start: see `Mortal`."""
+
+
+class Mortal(Daemon):
+    """A daemon that is killed soon after its start."""
+
+    def start(self):
+        seconds = super().start()
+        timer = threading.Timer(2, self.kill)
+        timer.daemon = True
+        timer.start()
+        return seconds
+
+
 class Dnsmasq:
     """Looks like a `Daemon`; asks the upstreams of each group over UDP."""
 
@@ -74,6 +92,11 @@ class Dnsmasq:
         """Of the running process."""
         return self._process.pid
 
+    @property
+    def exit_code(self):
+        """None while it runs."""
+        return self._process.poll() if self._process else None
+
     @staticmethod
     def log_tail():
         """Nothing of interest."""
@@ -90,4 +113,11 @@ def _every(mode, certificate=None):
 
 
 WAYS = {way.__name__: way for way in (none, all_silent, all_good, all_late, unbounded,
-                                      other_forwarder)}
+                                      other_forwarder, mortal)}
+
+
+def daemon(way, binary):
+    """What makes the daemon of a world, `daemon(folder)`, under this way."""
+    if way == "other_forwarder":
+        return Dnsmasq
+    return functools.partial(Mortal if way == "mortal" else Daemon, binary)

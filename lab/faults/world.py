@@ -59,21 +59,31 @@ class World:
         resolv_conf = peers.write(self.folder, "resolv.conf", f"nameserver {asker.SERVER[0]}\n")
         self.client = Client(resolv_conf)
         self.daemon = daemon(self.folder)
-        self.chapter = None
+        self.chapter, self.started = None, False
+        self.crashes = []  # chapters in which the daemon ended by itself
         undo.add("dae", self.daemon.stop)
 
     def enter(self, chapter):
         """The configuration of a chapter, and a daemon that has seen nothing."""
+        self.end()
         self.chapter = chapter
         self.restart()
 
     def restart(self, *settings):
         """A new daemon in the same chapter, with these lines in its DNS section."""
-        self.daemon.stop()
+        self.end()
         self.daemon.configure(plan.configuration(
             self.chapter, os.path.join(self.certificates, "ca.pem"),
             functools.partial(certificates.pin, self.certificates), settings))
         self.daemon.start()
+        self.started = True
+
+    def end(self):
+        """Stops the daemon; notes it when it had ended by itself."""
+        if self.started and self.daemon.exit_code is not None:
+            self.crashes.append(self.chapter.rpartition(".")[2])
+        self.daemon.stop()
+        self.started = False
 
     def keep(self, folder):
         """Leaves a copy of all logs."""
@@ -128,12 +138,12 @@ class Faulty:
             {"servers": plan.faulty(), "certificates": certificate_folder}))
         control = os.path.join(folder, "faulty.control")
         program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "upstream.py")
-        net.start(undo, home.INTERNET, [sys.executable, program, path, control],
-                  os.path.join(folder, "faulty.log"), lambda: os.path.exists(control))
         self._lock = threading.Lock()
         self._socket = socket.socket(socket.AF_UNIX)
         undo.add("control", self._socket.close)
-        self._socket.connect(control)
+        net.start(undo, home.INTERNET, [sys.executable, program, path, control],
+                  os.path.join(folder, "faulty.log"),
+                  lambda: self._socket.connect_ex(control) == 0)
         self._lines = self._socket.makefile("rb")
 
     def set(self, name, **modes):

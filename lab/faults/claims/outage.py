@@ -10,8 +10,8 @@ plan.chapter(__name__)
 PACE = 0.02  # seconds between queries while the upstream is away
 
 
-def outage(world, row, upstream):
-    """Queries all the time; how long after the return the first good answer came."""
+def outage(world, row, upstream, bar=0.1):
+    """Queries all the time; how long after the return the first good answer came, in seconds."""
     seconds = 30 if world.long else 5
     row.did = f"{plan.UPSTREAMS[upstream].url.partition(':')[0]}://, {seconds} s away"
     expect.answered(row, plan.fresh(upstream))
@@ -30,7 +30,7 @@ def outage(world, row, upstream):
     row.want(good, "answers")
     first = min(each.sent + each.ms / 1000 for each in good)
     row.saw += f", the first {(first - back) * 1000:.0f} ms after it"
-    row.want(first - back <= 0.1, "100 ms at most")
+    row.want(first - back <= bar, f"{bar * 1000:.0f} ms at most")
     lost = [each for each in after if each.ms is None]
     row.want(len(lost) == 0, "all to be answered")
 
@@ -53,6 +53,20 @@ def by_tcp(world, row):
 @claim("outage and return, UDP and TCP: first good answer within 0.1 s", together=True)
 def by_both(world, row):
     outage(world, row, AWAY_B)
+
+
+AWAY_S = plan.upstream("away-s", "tls", tls="good")
+AWAY_H = plan.upstream("away-h", "https", https="good")
+
+
+@claim("outage and return, TLS: first good answer within 0.15 s, with the handshake", together=True)
+def by_tls(world, row):
+    outage(world, row, AWAY_S, 0.15)
+
+
+@claim("outage and return, HTTPS: first good answer within 0.15 s, with the handshake", together=True)
+def by_https(world, row):
+    outage(world, row, AWAY_H, 0.15)
 
 
 LOSSY_U = plan.upstream("lossy-u", "udp", udp="delay 20")

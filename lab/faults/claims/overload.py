@@ -239,3 +239,11 @@ def closes_slow_clients(_world, row):
     row.saw = f"closed after {first or -1:.1f} s, and {(first or 0) + (rest or -99):.1f} s"
     row.want(first and 4 <= first <= 7, "5 s")
     row.want(rest and 9 <= first + rest <= 12, "10 s")
+
+
+@claim("through all of this the daemon has not ended by itself")
+def alive(world, row):
+    world.restart()
+    row.did = "all chapters"
+    row.saw = f"ended in {', '.join(world.crashes)}" if world.crashes else "never"
+    row.want(not world.crashes, "it to live")
