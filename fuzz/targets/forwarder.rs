@@ -243,7 +243,7 @@ impl Books {
                     assert_eq!(fresh, self.stream.len() < before);
                     self.stream.push((attempt, message));
                 }
-                Effect::EndUdp { attempt, .. } => {
+                Effect::EndUdp { attempt } => {
                     let at = self.udp.iter().position(|(other, _)| *other == attempt);
                     self.udp.swap_remove(at.expect("ended what was not open"));
                 }

@@ -254,7 +254,7 @@ impl Server {
                     forwarder.udp_failed(Instant::now(), attempt, fault);
                 }
             }
-            Effect::EndUdp { attempt, .. } => self.exchanges.end(attempt),
+            Effect::EndUdp { attempt } => self.exchanges.end(attempt),
             Effect::SendStream {
                 attempt,
                 server,

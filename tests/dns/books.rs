@@ -274,7 +274,7 @@ impl Books {
                     prop_assert_eq!(fresh, self.stream.len() < before);
                     self.stream.push((attempt, message));
                 }
-                Effect::EndUdp { attempt, .. } => {
+                Effect::EndUdp { attempt } => {
                     let before = self.udp.len();
                     self.udp.retain(|(other, _)| *other != attempt);
                     prop_assert_eq!(self.udp.len() + 1, before, "ended what was not open");

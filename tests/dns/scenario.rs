@@ -233,10 +233,7 @@ impl Play {
                     let fresh = if fresh { " fresh" } else { "" };
                     self.sent("stream", attempt, addr, message) + fresh
                 }
-                Effect::EndUdp { attempt, timed_out } => {
-                    let why = if timed_out { " timed-out" } else { "" };
-                    format!("end-udp {}{why}", self.name(attempt))
-                }
+                Effect::EndUdp { attempt } => format!("end-udp {}", self.name(attempt)),
                 Effect::EndStream { attempt, timed_out } => {
                     let why = if timed_out { " timed-out" } else { "" };
                     format!("end-stream {}{why}", self.name(attempt))

@@ -28,8 +28,6 @@ pub enum Effect<C> {
     EndUdp {
         /// The attempt.
         attempt: AttemptId,
-        /// The server was silent for too long.
-        timed_out: bool,
     },
     /// Send by TCP, TLS or HTTPS.
     SendStream {

@@ -1,11 +1,10 @@
-//! What comes of the queries that were sent, and what time brings.
+//! What comes of the queries that were sent.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::super::attempt::{Attempt, AttemptId, Fault};
-use super::super::course::{Course, Due, Leg};
-use super::super::flight::Lane;
+use super::super::attempt::{AttemptId, Fault};
+use super::super::course::Leg;
+use super::super::flight::FlightId;
 use super::super::health::Turn;
 use super::super::upstream::Server;
 use super::super::wire::{self, Answer, Unfit};
@@ -22,7 +21,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
                 self.heard_by_udp(server);
                 if answer.truncated && !self.passes_truncated(id) {
                     self.keep_fallback(id.flight, server, answer);
-                    self.end_udp(now, id, false);
+                    self.end_udp(now, id);
                 } else {
                     self.upstreams.known(server).stats.answered_udp += 1;
                     let took = self.since(now, id);
@@ -33,7 +32,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             Err(Unfit::NoEdns) if self.drop_edns(id) => self.send_udp(id, false),
             Err(Unfit::NoEdns | Unfit::Broken) => {
                 self.blame(id);
-                self.end_udp(now, id, false);
+                self.end_udp(now, id);
             }
         }
     }
@@ -48,7 +47,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         self.upstreams.known(server).stats.foreign += 1;
         if enough {
             self.blame(id);
-            self.end_udp(now, id, false);
+            self.end_udp(now, id);
         }
     }
 
@@ -66,7 +65,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             Fault::Local => self.stats.local_faults += 1,
         }
         if over {
-            self.end_udp(now, id, false);
+            self.end_udp(now, id);
         } else if let Some(flight) = self.flights.get(id.flight)
             && !flight.candidates.is_empty()
         {
@@ -111,139 +110,6 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         }
         self.begin_udp(now, id);
         self.go_on(now, id);
-    }
-
-    /// Does what is due.
-    pub fn tick(&mut self, now: Instant) {
-        self.pulse(now);
-        while let Some((deadline, id)) = self.flights.next_deadline()
-            && deadline <= now
-        {
-            let Some(flight) = self.flights.get(id) else {
-                return;
-            };
-            if flight.ends <= now {
-                self.fail(now, id);
-                continue;
-            }
-            if flight.stale_at.is_some_and(|at| at <= now) {
-                flight.stale_at = None;
-                self.answer_stale(now, id);
-            } else if flight.hedge_at.is_some_and(|at| at <= now) && !flight.candidates.is_empty() {
-                self.ask_next(now, id);
-            } else {
-                let due = flight
-                    .attempts
-                    .iter()
-                    .find_map(|attempt| Some((attempt.id, attempt.course.due(now)?)));
-                if let Some((attempt, due)) = due {
-                    self.carry_on(now, attempt, due);
-                }
-            }
-            self.flights.reschedule(id);
-        }
-    }
-
-    fn carry_on(&mut self, now: Instant, id: AttemptId, due: Due) {
-        match due {
-            Due::SendUdp => self.send_udp(id, true),
-            Due::BeginStream => {
-                self.timed_out(id);
-                self.begin_stream(now, id);
-            }
-            Due::BeginUdp => self.begin_udp(now, id),
-            Due::SendStreamAgain => self.send_stream_again(id),
-            Due::EndUdp => {
-                self.timed_out(id);
-                self.blame_silently(id);
-                self.end_udp(now, id, true);
-            }
-            Due::EndStream => {
-                self.timed_out(id);
-                self.blame_silently(id);
-                if let Some(attempt) = self.attempt(id) {
-                    attempt.course.stream = Leg::Over;
-                }
-                self.effects.push_back(Effect::EndStream {
-                    attempt: id,
-                    timed_out: true,
-                });
-                self.begin_udp(now, id);
-                self.go_on(now, id);
-            }
-            Due::NoAddress => self.no_address(now, id),
-        }
-    }
-
-    /// The upstream has no address: nobody could be asked.
-    pub(super) fn no_address(&mut self, now: Instant, id: AttemptId) {
-        self.stats.unresolved += 1;
-        if let Some(attempt) = self.attempt(id) {
-            attempt.course.give_up_address();
-            self.go_on(now, id);
-        }
-    }
-
-    fn begin_stream(&mut self, now: Instant, id: AttemptId) {
-        let Some(attempt) = self.attempt(id) else {
-            return;
-        };
-        if attempt.course.begin_stream(now) {
-            let server = attempt.server;
-            self.upstreams.known(server).stats.fallbacks += 1;
-            self.send_stream(id, false);
-        }
-    }
-
-    fn begin_udp(&mut self, now: Instant, id: AttemptId) {
-        if self
-            .attempt(id)
-            .is_some_and(|attempt| attempt.course.begin_udp(now))
-        {
-            self.send_udp(id, true);
-        }
-    }
-
-    /// UDP is given up: the stream takes over, where it may.
-    fn end_udp(&mut self, now: Instant, id: AttemptId, timed_out: bool) {
-        if let Some(attempt) = self.attempt(id) {
-            attempt.course.udp = Leg::Over;
-        }
-        self.effects.push_back(Effect::EndUdp {
-            attempt: id,
-            timed_out,
-        });
-        self.begin_stream(now, id);
-        self.go_on(now, id);
-    }
-
-    /// A leg is over: when it was the last one, the next upstream is asked.
-    fn go_on(&mut self, now: Instant, id: AttemptId) {
-        let Some(attempt) = self.attempt(id) else {
-            return;
-        };
-        if !attempt.course.is_lost() {
-            self.flights.reschedule(id.flight);
-            return;
-        }
-        let (server, blamed, addr) = (attempt.server, attempt.blamed, attempt.addr);
-        // That UDP does not work was known; it says nothing of the stream.
-        let asks_udp_alone = self
-            .flights
-            .get(id.flight)
-            .is_some_and(|flight| matches!(flight.key.lane, Lane::ProbeUdp(_)));
-        if blamed && !asks_udp_alone {
-            let turn = self.upstreams.known(server).health.failed(now);
-            if let Some(turn) = turn {
-                self.tell(server, turn);
-            }
-            if let (Server::Upstream(upstream), Some(addr)) = (server, addr)
-                && let Some(upstream) = self.upstreams.get_mut(upstream)
-            {
-                upstream.addresses.failed(addr);
-            }
-        }
-        self.ask_next(now, id.flight);
     }
 
     /// An answer that fits the question. One that is an error is kept while somebody else may
@@ -305,29 +171,6 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         }
     }
 
-    /// Closes what an attempt has open.
-    pub(super) fn end_attempt(&mut self, id: AttemptId) {
-        if let Some(flight) = self.flights.get(id.flight) {
-            let mut attempts = flight.attempts.iter_mut();
-            let attempt = attempts.find(|attempt| attempt.id == id);
-            attempt
-                .into_iter()
-                .for_each(|attempt| end(attempt, &mut self.effects));
-        }
-    }
-
-    /// Closes all that a flight has open; nobody else is asked.
-    pub(super) fn end_attempts(&mut self, id: super::super::flight::FlightId) {
-        let Some(flight) = self.flights.get(id) else {
-            return;
-        };
-        flight.candidates.clear();
-        flight.hedge_at = None;
-        for attempt in &mut flight.attempts {
-            end(attempt, &mut self.effects);
-        }
-    }
-
     /// Reads a message for an attempt that waits for it on a leg; with who sent it and how
     /// many datagrams had asked for it.
     fn walk(
@@ -365,12 +208,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             .is_some_and(|attempt| attempt.course.passes_truncated())
     }
 
-    fn keep_fallback(
-        &mut self,
-        id: super::super::flight::FlightId,
-        server: Server,
-        answer: Answer,
-    ) {
+    fn keep_fallback(&mut self, id: FlightId, server: Server, answer: Answer) {
         let Some(flight) = self.flights.get(id) else {
             return;
         };
@@ -385,26 +223,6 @@ impl<C: Clone + PartialEq> Forwarder<C> {
     fn drop_edns(&mut self, id: AttemptId) -> bool {
         self.attempt(id)
             .is_some_and(|attempt| std::mem::replace(&mut attempt.course.edns, false))
-    }
-
-    fn timed_out(&mut self, id: AttemptId) {
-        if let Some(server) = self.attempt(id).map(|attempt| attempt.server) {
-            self.upstreams.known(server).stats.timeouts += 1;
-        }
-    }
-
-    /// What failed was the upstream's fault.
-    fn blame(&mut self, id: AttemptId) {
-        if let Some(server) = self.attempt(id).map(|attempt| attempt.server) {
-            self.upstreams.known(server).stats.failures += 1;
-        }
-        self.blame_silently(id);
-    }
-
-    fn blame_silently(&mut self, id: AttemptId) {
-        if let Some(attempt) = self.attempt(id) {
-            attempt.blamed = true;
-        }
     }
 
     fn heard_by_udp(&mut self, server: Server) {
@@ -429,22 +247,5 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             let upstream = std::rc::Rc::clone(&self.upstreams.known(server).name);
             self.effects.push_back(Effect::Turned { upstream, turn });
         }
-    }
-}
-
-/// Closes what an attempt has open.
-fn end<C>(attempt: &mut Attempt, effects: &mut VecDeque<Effect<C>>) {
-    let Course { udp, stream, .. } = &mut attempt.course;
-    let (udp, stream) = (
-        std::mem::replace(udp, Leg::Over).is_open(),
-        std::mem::replace(stream, Leg::Over).is_open(),
-    );
-    attempt.course.give_up_address();
-    let (attempt, timed_out) = (attempt.id, false);
-    if udp {
-        effects.push_back(Effect::EndUdp { attempt, timed_out });
-    }
-    if stream {
-        effects.push_back(Effect::EndStream { attempt, timed_out });
     }
 }

@@ -4,7 +4,8 @@
 //! [`Effect`]s; the loops around carry them out and bring back what came of them. Every query
 //! that waits gets exactly one [`Effect::Reply`].
 //!
-//! `query` takes what clients ask, `ask` asks upstreams, `events` takes what comes of it,
+//! `query` takes what clients ask, `ask` asks upstreams, `events` takes what comes of it, `legs`
+//! begins and ends the ways to an answer,
 //! `silence` looks after upstreams that are silent, `finish` ends flights, `tasks` are the
 //! questions of our own.
 
@@ -12,6 +13,7 @@ mod ask;
 mod effect;
 mod events;
 mod finish;
+mod legs;
 mod query;
 mod silence;
 mod tasks;
