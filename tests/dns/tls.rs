@@ -288,11 +288,13 @@ fn a_message_that_is_none_ends_the_connection() {
     let identity = authority.issue(&["127.0.0.1"]);
     let upstream = TlsServer::start(&identity, Manner::Good);
     let server = start(&upstream, &[ca(&authority)]);
+    let begin = Instant::now();
     let answer = server.udp().ask("onebyte.example");
     assert!(
         answer.starts_with("id=7 servfail onebyte.example"),
         "{answer}"
     );
+    assert!(begin.elapsed() < Duration::from_secs(2), "at once");
     assert_eq!(ask(&server), WWW);
 }
 
