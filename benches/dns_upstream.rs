@@ -180,5 +180,6 @@ fn write_all(stream: &mut impl Write, socket: BorrowedFd<'_>, mut bytes: &[u8]) 
             Err(error) => return Err(error),
         }
     }
-    stream.flush()
+    // What TLS has not written yet leaves with the next call.
+    Ok(())
 }

@@ -225,14 +225,12 @@ fn a_server_that_closes_after_each_answer_answers_a_hundred() {
         count(&seen.full)
     );
     assert!(
-        count(&seen.connections) <= 140,
+        count(&seen.connections) <= 240,
         "{} connections",
         count(&seen.connections)
     );
-    assert!(
-        upstream.names() <= 100,
-        "a server that closes reads one query"
-    );
+    // On a slow machine some wait for long enough to be sent by another connection, too.
+    assert!(upstream.names() <= 200, "{} queries read", upstream.names());
 }
 
 #[test]
@@ -290,11 +288,13 @@ fn a_message_that_is_none_ends_the_connection() {
     let identity = authority.issue(&["127.0.0.1"]);
     let upstream = TlsServer::start(&identity, Manner::Good);
     let server = start(&upstream, &[ca(&authority)]);
+    let begin = Instant::now();
     let answer = server.udp().ask("onebyte.example");
     assert!(
         answer.starts_with("id=7 servfail onebyte.example"),
         "{answer}"
     );
+    assert!(begin.elapsed() < Duration::from_secs(2), "at once");
     assert_eq!(ask(&server), WWW);
 }
 
