@@ -31,9 +31,15 @@ def desk():
     return _here.desk
 
 
+def _open(kind):
+    """A socket at home, with a port for itself: SO_REUSEADDR would let two have the same."""
+    with net.inside(home.CLIENT):
+        return socket.socket(socket.AF_INET, kind)
+
+
 def udp(source=None):
     """A socket of a client, towards the router."""
-    opened = net.open_socket(home.CLIENT, socket.AF_INET, socket.SOCK_DGRAM)
+    opened = _open(socket.SOCK_DGRAM)
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
     opened.bind((source or desk(), 0))
     opened.connect(SERVER)
@@ -42,7 +48,7 @@ def udp(source=None):
 
 def tcp(source=None, wait=3):
     """A connection of a client to the router's port 53."""
-    opened = net.open_socket(home.CLIENT, socket.AF_INET, socket.SOCK_STREAM)
+    opened = _open(socket.SOCK_STREAM)
     opened.settimeout(wait)
     try:
         opened.bind((source or desk(), 0))

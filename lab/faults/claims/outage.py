@@ -59,14 +59,14 @@ AWAY_S = plan.upstream("away-s", "tls", tls="good")
 AWAY_H = plan.upstream("away-h", "https", https="good")
 
 
-@claim("outage and return, TLS: first good answer within 0.15 s, with the handshake", together=True)
+@claim("outage and return, TLS: first good answer within 0.3 s, with the handshake", together=True)
 def by_tls(world, row):
-    outage(world, row, AWAY_S, 0.15)
+    outage(world, row, AWAY_S, 0.3)
 
 
-@claim("outage and return, HTTPS: first good answer within 0.15 s, with the handshake", together=True)
+@claim("outage and return, HTTPS: first good answer within 0.3 s, with the handshake", together=True)
 def by_https(world, row):
-    outage(world, row, AWAY_H, 0.15)
+    outage(world, row, AWAY_H, 0.3)
 
 
 LOSSY_U = plan.upstream("lossy-u", "udp", udp="delay 20")
