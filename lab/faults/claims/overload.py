@@ -250,7 +250,8 @@ def closes_slow_clients(_world, row):
 
 @claim("through all of this the daemon has not ended by itself")
 def alive(world, row):
+    row.did = "all chapters, and 3 s more"
+    time.sleep(3)
     world.restart()
-    row.did = "all chapters"
     row.saw = f"ended in {', '.join(world.crashes)}" if world.crashes else "never"
     row.want(not world.crashes, "it to live")
