@@ -1,6 +1,7 @@
 """More than it can take: floods, noisy and slow clients. Each claim alone, with a daemon that
 has seen nothing before, so that its memory is that of a router after the start."""
 
+import concurrent.futures
 import contextlib
 import socket
 import struct
@@ -65,22 +66,28 @@ def recovery(world, row):
     row.did = "the upstream returns 2 s after the flood began"
     settled(world)
     world.faulty.set(HOLE_U, udp="silent")
-    asker.Volley(expect.names(HOLE_U, 10_000), 1.0, CROWD, wait=1).over_udp()
-    full = asker.ask(plan.fresh(HOLE_U))
-    row.saw = f"full: {asker.words(full)}"
-    row.want(full.reply and full.reply.rcode == message.REFUSED, "REFUSED while it is full")
-    try:
-        world.faulty.set(HOLE_U, udp="good")
-        back = time.monotonic()
-        told = asker.Volley(expect.names(HOLE_U, 50), 1.0, wait=3).over_udp()
-    finally:
-        world.faulty.set(HOLE_U, udp="silent")
-    good = asker.good(told)
-    row.saw += f"; then {len(good)} of {len(told)} good"
-    row.want(good, "answers")
-    first = min(each.sent + each.ms / 1000 for each in good) - back
-    row.saw += f", the first {first * 1000:.0f} ms after the return"
-    row.want(first <= 0.1, "100 ms at most")
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        names = expect.names(HOLE_U, 10_000)
+        waiting = pool.submit(asker.Volley(names, 1.0, CROWD, wait=4).over_udp)
+        time.sleep(2)
+        full = asker.ask(plan.fresh(HOLE_U))
+        row.saw = f"full: {asker.words(full)}"
+        row.want(full.reply and full.reply.rcode == message.REFUSED, "REFUSED while it is full")
+        try:
+            world.faulty.set(HOLE_U, udp="good")
+            back = time.monotonic()
+            new = asker.Volley(expect.names(HOLE_U, 50), 1.0, wait=3).over_udp()
+        finally:
+            world.faulty.set(HOLE_U, udp="silent")
+        old = waiting.result()
+    for text, told in (("of those who wait", old), ("of new ones", new)):
+        good = asker.good(told)
+        row.want(good, f"answers {text}")
+        first = min(each.sent + each.ms / 1000 for each in good) - back
+        row.saw += f"; {len(good)} {text}, the first {first * 1000:.0f} ms after the return"
+        # The new ones stand behind all that wait, which a program in Python answers.
+        bar = 0.1 if told is old else 0.2
+        row.want(first <= bar, f"{bar * 1000:.0f} ms at most")
 
 
 @claim("a flood into a black hole: other upstreams and the cache answer")
@@ -243,7 +250,8 @@ def closes_slow_clients(_world, row):
 
 @claim("through all of this the daemon has not ended by itself")
 def alive(world, row):
+    row.did = "all chapters, and 3 s more"
+    time.sleep(3)
     world.restart()
-    row.did = "all chapters"
     row.saw = f"ended in {', '.join(world.crashes)}" if world.crashes else "never"
     row.want(not world.crashes, "it to live")
