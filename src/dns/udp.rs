@@ -23,6 +23,9 @@ use crate::net::dial;
 use crate::net::watch::Watch;
 use crate::outbound::Outbound;
 
+/// Datagrams taken from one socket before the next one has its turn.
+const DRAIN: usize = 8;
+
 /// Pause after an error of the watch; nothing is known to cause one.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -212,19 +215,32 @@ impl Exchanges {
         others.for_each(|attempt| forwarder.udp_failed(now, *attempt, Fault::Remote));
     }
 
-    /// Takes one datagram, or an error, from a socket.
+    /// Takes datagrams, or an error, from a socket; it is seen again when there are more.
     fn take(&self, server: &Server, now: Instant, socket: SocketId) {
+        for _ in 0..DRAIN {
+            if !self.take_one(server, now, socket) {
+                break;
+            }
+        }
+    }
+
+    /// Takes one datagram, or an error; whether there may be another one.
+    fn take_one(&self, server: &Server, now: Instant, socket: SocketId) -> bool {
         let mut buffer = self.buffer.borrow_mut();
         let received = match self.pool.borrow().get(socket) {
             Some(Way::Direct(io)) => io.recv(&mut buffer),
             // Closed since it was seen; a node's is heard elsewhere.
-            _ => return,
+            _ => return false,
         };
         match received {
-            Ok(length) => self.hear(server, now, socket, &mut buffer[..length]),
+            Ok(length) => {
+                self.hear(server, now, socket, &mut buffer[..length]);
+                return true;
+            }
             Err(error) if is_passing(&error) => {}
             Err(_) => self.fail(server, socket, None),
         }
+        false
     }
 
     /// A datagram came on a socket.
