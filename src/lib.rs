@@ -11,6 +11,7 @@ pub mod daemon;
 pub mod dns;
 pub mod error;
 pub mod flow;
+pub mod hash;
 pub mod kernel;
 pub mod net;
 pub mod outbound;

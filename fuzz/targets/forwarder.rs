@@ -233,9 +233,14 @@ impl Books {
                     self.udp.push((attempt, message));
                 }
                 Effect::SendStream {
-                    attempt, message, ..
+                    attempt,
+                    message,
+                    fresh,
+                    ..
                 } => {
-                    assert!(self.stream.iter().all(|(other, _)| *other != attempt));
+                    let before = self.stream.len();
+                    self.stream.retain(|(other, _)| *other != attempt);
+                    assert_eq!(fresh, self.stream.len() < before);
                     self.stream.push((attempt, message));
                 }
                 Effect::EndUdp { attempt, .. } => {

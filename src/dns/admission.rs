@@ -1,7 +1,8 @@
 //! Who may wait: a bound per client, so that a noisy one cannot take every place. Pure.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
+
+use crate::hash::KeyedMap;
 
 /// A client: an IPv4 address, or the /64 of an IPv6 address, which is what one link has and a
 /// single host may roam (RFC 7707, 4.1; RFC 8981).
@@ -32,7 +33,7 @@ pub struct Place(Client);
 /// never more entries than queries that wait.
 #[derive(Debug)]
 pub struct Admission {
-    waiting: HashMap<Client, u32>,
+    waiting: KeyedMap<Client, u32>,
     bound: u32,
     refused: u64,
 }
@@ -41,7 +42,7 @@ impl Admission {
     /// At most `bound` queries of one client wait.
     pub fn new(bound: u32) -> Self {
         Self {
-            waiting: HashMap::new(),
+            waiting: KeyedMap::default(),
             bound,
             refused: 0,
         }

@@ -75,6 +75,14 @@ impl AnswerRules {
         self.rules.is_empty()
     }
 
+    /// Whether a rule may send questions on to this upstream.
+    pub fn may_ask(&self, upstream: UpstreamId) -> bool {
+        self.rules.iter().any(|rule| match &rule.action {
+            Action::Ask(group) => group.upstreams.contains(&upstream),
+            Action::Accept | Action::Reject => false,
+        })
+    }
+
     /// The first rule that accepts the answer: name and type asked for, who answered, with
     /// which addresses.
     pub fn decide(

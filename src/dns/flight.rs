@@ -2,19 +2,20 @@
 //! it. Pure.
 //!
 //! A flight exists exactly while somebody waits for it, a client or a task of our own; its
-//! deadline is in the list exactly while it exists. Removal is by identity: an ID is never used
+//! deadline counts exactly while it exists. Removal is by identity: an ID is never used
 //! again, so what comes late for a flight that ended finds nothing.
 
-use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Instant;
 
 use super::admission::{Admission, Place};
 use super::attempt::Attempt;
+use super::deadlines::{Deadlines, Due};
 use super::route::GroupId;
 use super::upstream::{Server, UpstreamId};
 use super::wire::{Answer, Asker, Edns, Question};
+use crate::hash::KeyedMap;
 
 /// Most clients that wait for one flight: enough for a home, too few for one name to take
 /// all places.
@@ -28,6 +29,17 @@ pub const MAX_TASKS: usize = 64;
 pub struct FlightId {
     slot: u32,
     generation: u32,
+}
+
+#[cfg(test)]
+impl FlightId {
+    /// One for tests.
+    pub fn of(slot: u32) -> Self {
+        Self {
+            slot,
+            generation: 0,
+        }
+    }
 }
 
 /// Whom a flight asks, as far as flights must be told apart.
@@ -174,10 +186,14 @@ pub struct Flight<C> {
     pub hedge_at: Option<Instant>,
     /// When clients get the stale answer that is there.
     pub stale_at: Option<Instant>,
+    /// Clients have got it: those who come get it at once for a while.
+    pub stale_given: bool,
     /// When it ends, whatever happens.
     pub ends: Instant,
     /// How often a rule sent the question on.
     pub depth: u8,
+    /// It began before the settings changed: others might be asked today.
+    pub is_old: bool,
     /// As in the list of deadlines.
     deadline: Instant,
 }
@@ -195,8 +211,10 @@ impl<C> Flight<C> {
             companion: Companion::Nothing,
             hedge_at: None,
             stale_at: None,
+            stale_given: false,
             ends,
             depth: 0,
+            is_old: false,
             deadline: ends,
         }
     }
@@ -227,21 +245,30 @@ pub enum Joined {
 
 /// All flights.
 pub struct Flights<C> {
-    by_key: HashMap<Rc<Key>, FlightId>,
+    by_key: KeyedMap<Rc<Key>, FlightId>,
     slots: Vec<Slot<C>>,
     free: Vec<u32>,
-    deadlines: BTreeSet<(Instant, FlightId)>,
+    deadlines: Deadlines,
     waiting: usize,
     max_waiting: usize,
     admission: Admission,
     /// Clients that wait for each of those who are asked; none that is zero.
-    by_lane: HashMap<Lane, usize>,
+    by_lane: KeyedMap<Lane, usize>,
     /// Flights without a client.
     idle: usize,
 }
 
 fn flight_is_full<C>(flight: Option<&mut Flight<C>>) -> bool {
     flight.is_none_or(|flight| flight.waiters.len() >= MAX_WAITERS)
+}
+
+/// Whether a flight has this deadline.
+fn counts<C>(slots: &[Slot<C>], (deadline, id): Due) -> bool {
+    let slot = slots.get(id.slot as usize);
+    slot.is_some_and(|slot| {
+        let flight = slot.flight.as_ref();
+        slot.generation == id.generation && flight.is_some_and(|f| f.deadline == deadline)
+    })
 }
 
 struct Slot<C> {
@@ -254,20 +281,25 @@ impl<C: PartialEq> Flights<C> {
     /// client.
     pub fn new(max_waiting: usize, max_of_client: u32) -> Self {
         Self {
-            by_key: HashMap::new(),
+            by_key: KeyedMap::default(),
             slots: Vec::new(),
             free: Vec::new(),
-            deadlines: BTreeSet::new(),
+            deadlines: Deadlines::default(),
             waiting: 0,
             max_waiting,
             admission: Admission::new(max_of_client),
-            by_lane: HashMap::new(),
+            by_lane: KeyedMap::default(),
             idle: 0,
         }
     }
 
-    /// Other bounds for those that come from now on.
-    pub fn set_bounds(&mut self, max_waiting: usize, max_of_client: u32) {
+    /// Other settings: bounds for those that come from now on. Those under way are old.
+    pub fn change(&mut self, max_waiting: usize, max_of_client: u32) {
+        let under_way = self
+            .slots
+            .iter_mut()
+            .filter_map(|slot| slot.flight.as_mut());
+        under_way.for_each(|flight| flight.is_old = true);
         self.max_waiting = max_waiting;
         self.admission.set_bound(max_of_client);
     }
@@ -349,7 +381,7 @@ impl<C: PartialEq> Flights<C> {
         let key = Rc::new(key);
         place.flight = Some(Flight::new(Rc::clone(&key), ends));
         self.by_key.insert(key, id);
-        self.deadlines.insert((ends, id));
+        self.expect((ends, id));
         self.idle += 1;
         id
     }
@@ -370,9 +402,13 @@ impl<C: PartialEq> Flights<C> {
         let (old, deadline) = (flight.deadline, flight.next_deadline());
         if deadline != old {
             flight.deadline = deadline;
-            self.deadlines.remove(&(old, id));
-            self.deadlines.insert((deadline, id));
+            self.expect((deadline, id));
         }
+    }
+
+    fn expect(&mut self, due: Due) {
+        let (flights, slots) = (self.by_key.len(), &self.slots);
+        self.deadlines.push(due, flights, |due| counts(slots, due));
     }
 
     /// Takes the clients of a flight, which goes on for `task`.
@@ -406,7 +442,6 @@ impl<C: PartialEq> Flights<C> {
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(id.slot);
         self.by_key.remove(&flight.key);
-        self.deadlines.remove(&(flight.deadline, id));
         self.leave(flight.key.lane, &mut flight.waiters);
         self.idle -= usize::from(flight.waiters.is_empty());
         Some(flight)
@@ -448,8 +483,8 @@ impl<C: PartialEq> Flights<C> {
     }
 
     /// The flight that needs something next.
-    pub fn next_deadline(&self) -> Option<(Instant, FlightId)> {
-        self.deadlines.first().copied()
+    pub fn next_deadline(&mut self) -> Option<Due> {
+        self.deadlines.first(|due| counts(&self.slots, due))
     }
 
     /// Flights now.

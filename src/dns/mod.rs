@@ -1,18 +1,18 @@
 //! The DNS forwarder (see `docs/dns.md`).
 //!
 //! Pure: `wire` (messages as bytes), `cache`, `hosts`, `route` (who answers), `upstream` with
-//! `health`, `flight` with `attempt` and `course` (questions on their way), `answer_rules`,
+//! `health`, `flight` with `deadlines`, `attempt` and `course` (questions on their way), `answer_rules`,
 //! `rebind` and `ttl` (what becomes of answers), `forward` (the state machine over all of
 //! them), `udp_pool` with `udp_ids` (which socket, which ID), `admission`, `querylog`,
-//! `frame`, `notify`, `counted`, `stats`. I/O: `server` with `serve` (clients by UDP), `tcp`
-//! (clients by TCP), `udp` and `stream` (upstreams).
+//! `frame`, `notify`, `stats`. I/O: `server` with `serve` (clients by UDP), `tcp`
+//! (clients by TCP), `udp`, `udp_node` and `stream` (upstreams).
 
 pub mod admission;
 pub mod answer_rules;
 pub mod attempt;
 pub mod cache;
-mod counted;
 pub mod course;
+mod deadlines;
 pub mod flight;
 pub mod forward;
 pub mod frame;
@@ -30,6 +30,7 @@ mod tcp;
 pub mod ttl;
 mod udp;
 mod udp_ids;
+mod udp_node;
 mod udp_pool;
 pub mod upstream;
 pub mod wire;

@@ -20,7 +20,7 @@ use super::serve::UdpListener;
 use super::stats::DnsStats;
 use super::stream::Streams;
 use super::tcp::{Clients, ConnectionId};
-use super::udp::Exchanges;
+use super::udp::{Exchanges, Parcel};
 use crate::config::Config;
 use crate::error::{IoContext, Result};
 use crate::net::listen;
@@ -121,10 +121,13 @@ impl Server {
         let ourselves = udp.iter().map(|(socket, _)| socket.local_addr());
         let ourselves = ourselves.chain(tcp.iter().map(|(socket, _)| socket.local_addr()));
         let ourselves = ourselves.collect::<io::Result<Vec<_>>>().context(what)?;
+        let forwarder = Forwarder::new(config, ourselves, Instant::now());
+        let exchanges = Exchanges::new().context(|| "open an epoll")?;
+        exchanges.configure(forwarder.upstreams(), &config.outbounds);
         Ok(Rc::new(Self {
-            forwarder: RefCell::new(Forwarder::new(config, ourselves, Instant::now())),
+            forwarder: RefCell::new(forwarder),
             ids: RefCell::new(random_ids()),
-            exchanges: Exchanges::new().context(|| "open an epoll")?,
+            exchanges,
             streams: Streams::new(),
             clients: Clients::new(
                 config.dns.max_tcp_clients as usize,
@@ -223,14 +226,19 @@ impl Server {
         match effect {
             Effect::SendUdp {
                 attempt,
+                server: to,
                 addr,
                 mut message,
                 fresh,
-                ..
             } => {
-                let sent = self
-                    .exchanges
-                    .send(self, attempt, addr, &mut message, fresh);
+                let parcel = Parcel {
+                    attempt,
+                    to,
+                    addr,
+                    fresh,
+                    message: &mut message,
+                };
+                let sent = self.exchanges.send(self, parcel);
                 if let Err(fault) = sent {
                     let mut forwarder = self.forwarder.borrow_mut();
                     forwarder.udp_failed(Instant::now(), attempt, fault);
@@ -306,7 +314,7 @@ impl Server {
 
     /// When something has to be done though nothing comes.
     fn next_wake(&self) -> Option<Instant> {
-        let deadline = self.forwarder.borrow().next_deadline();
+        let deadline = self.forwarder.borrow_mut().next_deadline();
         let idle = self.clients.is_empty() && self.streams.is_empty() && self.exchanges.is_empty();
         let sweep = (!idle).then(|| self.swept.get() + SWEEP);
         [deadline, sweep].into_iter().flatten().min()

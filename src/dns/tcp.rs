@@ -21,6 +21,7 @@ use super::frame::{self, Frames};
 use super::notify::Notify;
 use super::server::{Client, Server};
 use super::stats::TcpStats;
+use crate::net::stream;
 
 /// A connection without a query is closed after this time.
 const IDLE: Duration = Duration::from_secs(10);
@@ -39,6 +40,9 @@ const MAX_QUEUED: usize = 16 * 1024;
 
 /// With so many bytes the client takes nothing, and is disconnected.
 const MAX_UNREAD: usize = 128 * 1024;
+
+/// What the kernel keeps for a client that does not read, bytes (it takes twice as much).
+const SEND_BUFFER: usize = 32 * 1024;
 
 /// Pause after an error of accept, such as no file descriptor left.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -59,6 +63,7 @@ pub struct Clients {
 /// What the table holds. Leaving it ends the task, and the task's end leaves it.
 struct Open {
     connection: Rc<Connection>,
+    stream: Rc<Async<TcpStream>>,
     _task: Task<()>,
 }
 
@@ -149,7 +154,7 @@ impl Clients {
         connection.queue(message);
         if connection.queue.borrow().len() > MAX_UNREAD {
             self.count(|stats| stats.timed_out += 1);
-            let _closed = open.remove(&id);
+            open.remove(&id).inspect(Open::reset);
         }
     }
 
@@ -157,9 +162,23 @@ impl Clients {
     pub fn sweep(&self, now: Instant) {
         let mut open = self.open.borrow_mut();
         let before = open.len();
-        open.retain(|_, open| !open.connection.has_expired(now));
+        open.retain(|_, open| {
+            let expired = open.connection.has_expired(now);
+            if expired {
+                open.reset();
+            }
+            !expired
+        });
         let ended = (before - open.len()) as u64;
         self.count(|stats| stats.timed_out += ended);
+    }
+}
+
+impl Open {
+    /// The kernel keeps nothing that the client has not taken: after a mere close it would try
+    /// for minutes to deliver that.
+    fn reset(&self) {
+        stream::reset_on_close(self.stream.get_ref());
     }
 }
 
@@ -272,9 +291,8 @@ impl Server {
         let clients = &self.clients;
         clients.count(|stats| stats.accepted += 1);
         // Answers are written whole; waiting for more to come in one packet only delays them.
-        let asked = stream
-            .get_ref()
-            .set_nodelay(true)
+        let asked = stream::bound_send_buffer(stream.get_ref(), SEND_BUFFER)
+            .and_then(|()| stream.get_ref().set_nodelay(true))
             .and_then(|()| stream.get_ref().local_addr());
         let Ok(asked) = asked else { return };
         if clients.room(from).is_none() {
@@ -282,9 +300,15 @@ impl Server {
         }
         let id = ConnectionId(clients.next.replace(clients.next.get() + 1));
         let connection = Rc::new(Connection::new(id, from, transparent.then_some(asked)));
-        let task = converse(Rc::downgrade(self), Rc::clone(&connection), stream);
+        let stream = Rc::new(stream);
+        let task = converse(
+            Rc::downgrade(self),
+            Rc::clone(&connection),
+            Rc::clone(&stream),
+        );
         let open = Open {
             connection,
+            stream,
             _task: self.spawn(task),
         };
         clients.open.borrow_mut().insert(id, open);
@@ -320,7 +344,7 @@ impl Server {
 }
 
 /// Life of a connection.
-async fn converse(server: Weak<Server>, connection: Rc<Connection>, stream: Async<TcpStream>) {
+async fn converse(server: Weak<Server>, connection: Rc<Connection>, stream: Rc<Async<TcpStream>>) {
     let reading = connection.read(&server, &stream);
     // Errors are the client's affair: it went away, or does not speak DNS.
     let _ended = future::or(reading, connection.write(&stream)).await;

@@ -1,6 +1,7 @@
 //! Upstreams by UDP: connected sockets, shared as [`super::udp_pool`] says. I/O.
 //!
-//! A connected socket hears one server only. One task listens to all of them.
+//! A connected socket hears one server only. One task listens to all of them. What goes through
+//! a node has associations instead ([`super::udp_node`]).
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -13,17 +14,23 @@ use async_io::Timer;
 use super::attempt::{AttemptId, Fault};
 use super::server::{Server, random_ids};
 use super::udp_ids::Heard;
-use super::udp_pool::{DIRECT, Place, Pool, SocketId, Unplaced};
+use super::udp_node::NodeSocket;
+use super::udp_pool::{DIRECT, NODE, Place, Pool, SocketId, Unplaced};
+use super::upstream::{self, UpstreamId};
 use super::wire::{self, MAX_UDP};
+use crate::config::{self, OutboundKind};
 use crate::net::dial;
 use crate::net::watch::Watch;
+use crate::outbound::Outbound;
 
 /// Pause after an error of the watch; nothing is known to cause one.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Sockets of the attempts that have their UDP leg open.
 pub struct Exchanges {
-    pool: RefCell<Pool<SocketAddr, AttemptId, UdpSocket>>,
+    pool: RefCell<Pool<Peer, AttemptId, Way>>,
+    /// Of upstreams that are not asked directly.
+    nodes: RefCell<Vec<(UpstreamId, Rc<Outbound>)>>,
     watch: Watch,
     random: RefCell<Box<dyn FnMut() -> u16>>,
     /// For every datagram that comes; none is looked at for longer than a call. A longer one
@@ -31,6 +38,29 @@ pub struct Exchanges {
     buffer: RefCell<Box<[u8]>>,
     exhausted: Cell<u64>,
     late: Cell<u64>,
+}
+
+/// Who is asked, and by way of whose node: queries that agree here share sockets.
+type Peer = (SocketAddr, Option<UpstreamId>);
+
+/// A socket as the pool holds it.
+enum Way {
+    Direct(UdpSocket),
+    Node(NodeSocket),
+}
+
+/// A query on its way out.
+pub struct Parcel<'a> {
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// Whom to.
+    pub to: upstream::Server,
+    /// Where to.
+    pub addr: SocketAddr,
+    /// A repetition that shall leave by another socket than before.
+    pub fresh: bool,
+    /// The query; its ID is overwritten.
+    pub message: &'a mut [u8],
 }
 
 /// A socket that could not send.
@@ -46,6 +76,7 @@ impl Exchanges {
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             pool: RefCell::new(Pool::new()),
+            nodes: RefCell::default(),
             watch: Watch::new()?,
             random: RefCell::new(random_ids()),
             buffer: RefCell::new(vec![0; MAX_UDP].into()),
@@ -54,24 +85,37 @@ impl Exchanges {
         })
     }
 
-    /// Sends the attempt's query with an ID of its own; the message's ID is overwritten. A
-    /// `fresh` one is a repetition that goes by another socket than before.
-    pub fn send(
+    /// Takes over how upstreams are reached. Those of the last configuration are still known:
+    /// queries under way must not leave by another way.
+    pub fn configure<'a>(
         &self,
-        server: &Server,
-        attempt: AttemptId,
-        addr: SocketAddr,
-        message: &mut [u8],
-        fresh: bool,
-    ) -> Result<(), Fault> {
-        let Err(mut broken) = self.try_send(attempt, addr, message, fresh)? else {
+        upstreams: impl Iterator<Item = (UpstreamId, &'a config::Upstream)>,
+        outbounds: &[config::Outbound],
+    ) {
+        let through = |(id, upstream): (UpstreamId, &config::Upstream)| {
+            let kind = &outbounds.get(upstream.outbound)?.kind;
+            let direct = *kind == OutboundKind::Direct;
+            (!direct).then(|| (id, Rc::new(Outbound::new(kind))))
+        };
+        let mut nodes = self.nodes.borrow_mut();
+        let old = std::mem::take(&mut *nodes);
+        nodes.extend(upstreams.filter_map(through));
+        let gone = |(id, _): &(UpstreamId, _)| nodes.iter().all(|(other, _)| other != id);
+        let gone: Vec<_> = old.into_iter().filter(gone).collect();
+        nodes.extend(gone);
+    }
+
+    /// Sends a query with an ID of its own.
+    pub fn send(&self, server: &Rc<Server>, mut parcel: Parcel<'_>) -> Result<(), Fault> {
+        let attempt = parcel.attempt;
+        let Err(mut broken) = self.try_send(server, &mut parcel)? else {
             return Ok(());
         };
         self.fail(server, broken.socket, Some(attempt));
         // On a used socket it is the error of an earlier query, or of an address that is ours
         // no more. What a new one says is about this query.
         if !broken.new {
-            match self.try_send(attempt, addr, message, fresh)? {
+            match self.try_send(server, &mut parcel)? {
                 Ok(()) => return Ok(()),
                 Err(again) => broken = again,
             }
@@ -83,28 +127,43 @@ impl Exchanges {
     /// Sends once. The inner result is that of the send call.
     fn try_send(
         &self,
-        attempt: AttemptId,
-        addr: SocketAddr,
-        message: &mut [u8],
-        fresh: bool,
+        server: &Rc<Server>,
+        parcel: &mut Parcel<'_>,
     ) -> Result<Result<(), Broken>, Fault> {
-        let mut pool = self.pool.borrow_mut();
+        let Parcel { attempt, addr, .. } = *parcel;
+        let node = self.node(parcel.to);
+        let via = node.as_ref().map(|(upstream, _)| *upstream);
+        let limits = if node.is_none() { &DIRECT } else { &NODE };
         let mut new = false;
         let open = |id: SocketId| {
             new = true;
+            if let Some((_, outbound)) = node {
+                return Ok(Way::Node(NodeSocket::open(server, id, addr, outbound)));
+            }
             let socket = dial::udp_connected(addr)?;
             self.watch.add(&socket, id.0)?;
-            Ok(socket)
+            Ok(Way::Direct(socket))
         };
+        let mut pool = self.pool.borrow_mut();
         let mut random = self.random.borrow_mut();
-        let placed = pool.place(attempt, &addr, &DIRECT, fresh, &mut *random, open);
+        let peer = (addr, via);
+        let placed = pool.place(attempt, &peer, limits, parcel.fresh, &mut *random, open);
         let Place { socket, id } = placed.map_err(|why| self.unplaced(&why))?;
-        wire::set_id(message, id);
+        wire::set_id(parcel.message, id);
         // A placed query has a socket.
-        let Some(io) = pool.get(socket) else {
-            return Err(Fault::Local);
+        let way = pool.get(socket).ok_or(Fault::Local)?;
+        Ok(way
+            .send(parcel.message)
+            .map_err(|error| Broken { socket, new, error }))
+    }
+
+    /// The node of a server that is not asked directly.
+    fn node(&self, server: upstream::Server) -> Option<(UpstreamId, Rc<Outbound>)> {
+        let upstream::Server::Upstream(id) = server else {
+            return None;
         };
-        Ok(deliver(io, message).map_err(|error| Broken { socket, new, error }))
+        let nodes = self.nodes.borrow();
+        nodes.iter().find(|(other, _)| *other == id).cloned()
     }
 
     fn unplaced(&self, why: &Unplaced<io::Error>) -> Fault {
@@ -145,7 +204,7 @@ impl Exchanges {
 
     /// Closes a socket that reported an error: it does not say whose, so all that wait there
     /// fail but `except`.
-    fn fail(&self, server: &Server, socket: SocketId, except: Option<AttemptId>) {
+    pub(super) fn fail(&self, server: &Server, socket: SocketId, except: Option<AttemptId>) {
         let failed = self.pool.borrow_mut().fail(socket);
         let now = Instant::now();
         let mut forwarder = server.forwarder.borrow_mut();
@@ -157,9 +216,9 @@ impl Exchanges {
     fn take(&self, server: &Server, now: Instant, socket: SocketId) {
         let mut buffer = self.buffer.borrow_mut();
         let received = match self.pool.borrow().get(socket) {
-            Some(io) => io.recv(&mut buffer),
-            // Closed since it was seen.
-            None => return,
+            Some(Way::Direct(io)) => io.recv(&mut buffer),
+            // Closed since it was seen; a node's is heard elsewhere.
+            _ => return,
         };
         match received {
             Ok(length) => self.hear(server, now, socket, &mut buffer[..length]),
@@ -168,7 +227,8 @@ impl Exchanges {
         }
     }
 
-    fn hear(&self, server: &Server, now: Instant, socket: SocketId, message: &mut [u8]) {
+    /// A datagram came on a socket.
+    pub(super) fn hear(&self, server: &Server, now: Instant, socket: SocketId, message: &mut [u8]) {
         let mut pool = self.pool.borrow_mut();
         let id = wire::id(message);
         let heard = id.map_or(Heard::Foreign, |id| pool.hear(Place { socket, id }));
@@ -208,12 +268,20 @@ impl Server {
     }
 }
 
-fn deliver(socket: &UdpSocket, message: &[u8]) -> io::Result<()> {
-    match socket.send(message) {
-        Ok(_) => Ok(()),
+impl Way {
+    fn send(&self, message: &[u8]) -> io::Result<()> {
+        let sent = match self {
+            Self::Direct(socket) => socket.send(message).map(drop),
+            Self::Node(socket) => socket.send(message),
+        };
         // As good as lost on the way; it will be sent again.
-        Err(error) if is_passing(&error) => Ok(()),
-        Err(error) => Err(error),
+        sent.or_else(|error| {
+            if is_passing(&error) {
+                Ok(())
+            } else {
+                Err(error)
+            }
+        })
     }
 }
 

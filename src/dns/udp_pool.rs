@@ -6,17 +6,14 @@
 
 use std::hash::Hash;
 
-use super::counted::CountedMap;
 use super::udp_ids::{Heard, Ids};
+use crate::hash::CountedMap;
 
 /// Most sockets, all peers together.
 pub const MAX_SOCKETS: usize = 256;
 
 /// Most sockets that stay open with nobody waiting.
 pub const MAX_IDLE: usize = 16;
-
-/// Sweeps after which an unused socket is closed.
-const IDLE: u16 = 5;
 
 /// Sweeps after which an unused socket that takes no further query is closed: a late answer
 /// within that time is dropped in silence instead of being told that nobody listens.
@@ -31,6 +28,8 @@ pub struct Limits {
     pub life: usize,
     /// Sweeps during which a socket takes queries.
     pub age: u16,
+    /// Sweeps after which an unused socket is closed.
+    pub idle: u16,
     /// Sockets used side by side; the choice is random.
     pub spread: usize,
     /// So many queries in a row that end without an answer, and the socket takes no more.
@@ -46,6 +45,7 @@ pub const DIRECT: Limits = Limits {
     at_once: 64,
     life: 128,
     age: 9,
+    idle: 5,
     spread: 4,
     silent: 1,
     fresh: true,
@@ -53,11 +53,11 @@ pub const DIRECT: Limits = Limits {
 
 /// Associations with a node. Each costs the node a connection, its port is not ours to choose,
 /// and the way to it is no place to guess from.
-#[cfg(test)]
 pub const NODE: Limits = Limits {
     at_once: 512,
     life: 4096,
     age: 300,
+    idle: 60,
     spread: 1,
     silent: 4,
     fresh: false,
@@ -327,7 +327,11 @@ impl<P: Clone + PartialEq, A: Copy + Eq + Hash, S> Pool<P, A, S> {
             .into_iter()
             .for_each(|id| self.retire(id));
         let unused = |socket: &Socket<P, A, S>| {
-            let enough = if socket.retired { LINGER } else { IDLE };
+            let enough = if socket.retired {
+                LINGER
+            } else {
+                socket.limits.idle
+            };
             socket.ids.waiting().len() == 0 && socket.quiet >= enough
         };
         self.all_that(unused)

@@ -14,6 +14,12 @@ pub fn reset_on_close(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
+/// What the kernel keeps of bytes that the peer has not taken: about so many, twice as much
+/// with its own bookkeeping.
+pub fn bound_send_buffer(stream: &TcpStream, bytes: usize) -> io::Result<()> {
+    SockRef::from(stream).set_send_buffer_size(bytes)
+}
+
 /// Whether the connection broke: a reset arrived, or a keepalive went unanswered. Does not
 /// take the error away and does not wait.
 pub fn is_broken(stream: &TcpStream) -> bool {

@@ -20,7 +20,8 @@ fn config(up: Ipv4Addr, more: &str) -> String {
     format!(
         "config dae 'main'\n\toption enabled '1'\n\
          config dns 'dns'\n\toption enabled '1'\n\tlist listen '{SERVER}'\n\
-         \toption upstream 'up'\n{more}\
+         \toption upstream 'up'\n\
+         \toption max_queries '4096'\n\toption max_client_queries '4096'\n{more}\
          config upstream 'up'\n\toption url 'udp://{up}'\n\
          config upstream 'stay'\n\toption url 'udp://{FIRST}'\n\
          config dns_rule\n\tlist domain 'hot.example'\n\toption upstream 'stay'\n"
@@ -86,7 +87,7 @@ fn a_bad_configuration_changes_nothing_and_says_why() {
     assert!(last(&home).is_null());
     let bad = config(SECOND, "\toption frob '1'\n\toption brof '1'\n");
     let path = home.write(&bad, "run");
-    let place = format!("{}:7: config dns 'dns': option frob", path.display());
+    let place = format!("{}:9: config dns 'dns': option frob", path.display());
 
     let said = home.dae(&["reload"], "run");
     assert_eq!(said.status.code(), Some(1));

@@ -268,7 +268,7 @@ impl Books {
         Ok(())
     }
 
-    fn check(&self) -> Result<(), TestCaseError> {
+    fn check(&mut self) -> Result<(), TestCaseError> {
         let stats = self.forwarder.stats();
         let waiting: usize = self.waiting.values().sum();
         prop_assert_eq!(stats.waiting, waiting);

@@ -98,10 +98,18 @@ impl Play {
     }
 
     fn ask_often(&mut self, count: usize, words: &[&str]) {
+        let before = self.text.len();
         for number in 1..=count {
             let words = words.join(" ").replace('#', &number.to_string());
             let words: Vec<&str> = words.split(' ').collect();
             self.ask(words[0], &words[1..]);
+        }
+        let answers = self.text.split_off(before);
+        let lines = answers.lines().count();
+        let shown = if lines > MANY { SHOWN } else { lines };
+        self.text.extend(answers.split_inclusive('\n').take(shown));
+        if lines > shown {
+            self.effect(&format!("and {} more", lines - shown));
         }
     }
 
@@ -234,8 +242,12 @@ impl Play {
                     format!("end-stream {}{why}", self.name(attempt))
                 }
                 Effect::Learn { name, addrs, ttl } => {
+                    let count = addrs.len();
                     let addrs: Vec<_> = addrs.iter().map(ToString::to_string).collect();
-                    format!("learn {name} {ttl} {}", addrs.join(" "))
+                    match count {
+                        0..5 => format!("learn {name} {ttl} {}", addrs.join(" ")),
+                        _ => format!("learn {name} {ttl} ({count} addresses)"),
+                    }
                 }
                 Effect::Failed { name, upstream } => format!("failed {name} {upstream}"),
                 Effect::Withheld {
@@ -329,7 +341,8 @@ fn flatten(prefix: &str, value: &serde_json::Value, words: &mut Vec<(String, Str
     match value {
         Value::Object(map) => {
             for (key, value) in map.iter().filter(|(key, _)| *key != "bytes") {
-                flatten(&format!("{prefix}{key}"), value, words);
+                let dot = if value.is_object() { "." } else { "" };
+                flatten(&format!("{prefix}{key}{dot}"), value, words);
             }
         }
         Value::Array(list) => {

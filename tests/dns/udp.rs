@@ -1,7 +1,10 @@
 //! Sockets towards upstreams, with an upstream that the test answers by hand.
 
 use std::collections::{HashMap, HashSet};
-use std::net::{SocketAddr, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -221,4 +224,120 @@ fn slow_after_a_new_address(farewell: &str) -> usize {
     let slow = count_slow(8..40);
     assert_eq!(count_slow(40..60), 0);
     slow
+}
+
+/// A SOCKS5 server (RFC 1928) that only knows UDP ASSOCIATE, and what it has seen.
+struct Node {
+    addr: SocketAddr,
+    associations: Arc<AtomicUsize>,
+    refuses: Arc<AtomicBool>,
+}
+
+impl Node {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let associations = Arc::new(AtomicUsize::new(0));
+        let refuses = Arc::new(AtomicBool::new(false));
+        let (count, refusing) = (Arc::clone(&associations), Arc::clone(&refuses));
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                count.fetch_add(1, Ordering::Relaxed);
+                let refuses = refusing.load(Ordering::Relaxed);
+                thread::spawn(move || relay(stream.unwrap(), refuses));
+            }
+        });
+        Self {
+            addr,
+            associations,
+            refuses,
+        }
+    }
+}
+
+/// One association, as long as its connection lives.
+fn relay(mut stream: TcpStream, refuses: bool) {
+    let mut request = [0; 10];
+    stream.read_exact(&mut request[..3]).unwrap();
+    stream.write_all(&[5, 0]).unwrap();
+    stream.read_exact(&mut request).unwrap();
+    if refuses {
+        return;
+    }
+    let near = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let far = UdpSocket::bind("127.0.0.1:0").unwrap();
+    // Queries sent meanwhile have to wait.
+    thread::sleep(Duration::from_millis(60));
+    let mut reply = vec![5, 0, 0, 1, 127, 0, 0, 1];
+    reply.extend(near.local_addr().unwrap().port().to_be_bytes());
+    stream.write_all(&reply).unwrap();
+    let mut buffer = [0; 2048];
+    let (length, client) = near.recv_from(&mut buffer).unwrap();
+    let header = buffer[..10].to_vec();
+    let port = u16::from_be_bytes([header[8], header[9]]);
+    far.send_to(&buffer[10..length], ("127.0.0.1", port))
+        .unwrap();
+    let (near_in, far_out) = (near.try_clone().unwrap(), far.try_clone().unwrap());
+    thread::spawn(move || {
+        let mut buffer = [0; 2048];
+        while let Ok(length) = near_in.recv(&mut buffer) {
+            far_out
+                .send_to(&buffer[10..length], ("127.0.0.1", port))
+                .unwrap();
+        }
+    });
+    thread::spawn(move || {
+        let mut buffer = [0; 2048];
+        while let Ok(length) = far.recv(&mut buffer) {
+            let datagram = [&header, &buffer[..length]].concat();
+            near.send_to(&datagram, client).unwrap();
+        }
+    });
+    let _ended = stream.read(&mut request);
+}
+
+#[test]
+fn a_node_carries_the_queries_of_an_upstream_by_one_association() {
+    let (hand, node) = (Hand::new(), Node::start());
+    let upstream = hand.0.local_addr().unwrap();
+    let mut text = config(&format!("udp://{upstream}"), &[]);
+    text += &format!(
+        "\toption outbound 'n'\nconfig node 'n'\n\toption url 'socks5://{}'\n",
+        node.addr
+    );
+    let server = Running::start(&text);
+    let mut client = server.udp();
+    for number in 0..20 {
+        client.send(&query(number, &format!("n{number}.example"), "A"));
+    }
+    let taken: Vec<_> = (0..20).map(|_| hand.take()).collect();
+    let ids: HashSet<_> = taken.iter().map(|taken| taken.message.id()).collect();
+    assert_eq!(ids.len(), 20);
+    taken.iter().rev().for_each(|taken| hand.answer(taken));
+    for _ in 0..20 {
+        assert!(client.receive().contains(" noerror "));
+    }
+    let sent = server.stats().upstreams[0].sent_udp;
+    assert!(sent < 40, "{sent}: what waited was not sent");
+    for number in 20..40 {
+        hand.exchange(&mut client, &format!("n{number}.example"));
+    }
+    assert_eq!(node.associations.load(Ordering::Relaxed), 1);
+    assert_eq!(server.stats().upstream_sockets, 1);
+    drop(server);
+    // One that refuses is an upstream that fails; nothing goes out another way.
+    node.refuses.store(true, Ordering::Relaxed);
+    let server = Running::start(&text);
+    let mut client = server.udp();
+    let start = Instant::now();
+    assert_eq!(
+        client.ask("refused.example"),
+        "id=7 servfail refused.example A"
+    );
+    assert!(start.elapsed() < Duration::from_secs(2));
+    hand.0
+        .set_read_timeout(Some(Duration::from_millis(200)))
+        .unwrap();
+    assert!(hand.0.recv(&mut [0; 512]).is_err(), "asked directly");
+    server.wait_for("closed", |stats| stats.upstream_sockets == 0);
 }

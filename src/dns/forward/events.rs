@@ -1,9 +1,10 @@
 //! What comes of the queries that were sent, and what time brings.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::super::attempt::{AttemptId, Fault};
-use super::super::course::{Due, Leg};
+use super::super::attempt::{Attempt, AttemptId, Fault};
+use super::super::course::{Course, Due, Leg};
 use super::super::flight::Lane;
 use super::super::health::Turn;
 use super::super::upstream::Server;
@@ -306,26 +307,12 @@ impl<C: Clone + PartialEq> Forwarder<C> {
 
     /// Closes what an attempt has open.
     pub(super) fn end_attempt(&mut self, id: AttemptId) {
-        let Some(attempt) = self.attempt(id) else {
-            return;
-        };
-        let (udp, stream) = (
-            attempt.course.udp.is_open(),
-            attempt.course.stream.is_open(),
-        );
-        attempt.course.give_up_address();
-        attempt.course.udp = Leg::Over;
-        attempt.course.stream = Leg::Over;
-        let timed_out = false;
-        if udp {
-            let attempt = id;
-            self.effects
-                .push_back(Effect::EndUdp { attempt, timed_out });
-        }
-        if stream {
-            let attempt = id;
-            self.effects
-                .push_back(Effect::EndStream { attempt, timed_out });
+        if let Some(flight) = self.flights.get(id.flight) {
+            let mut attempts = flight.attempts.iter_mut();
+            let attempt = attempts.find(|attempt| attempt.id == id);
+            attempt
+                .into_iter()
+                .for_each(|attempt| end(attempt, &mut self.effects));
         }
     }
 
@@ -336,10 +323,9 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         };
         flight.candidates.clear();
         flight.hedge_at = None;
-        let attempts: Vec<_> = flight.attempts.iter().map(|attempt| attempt.id).collect();
-        attempts
-            .into_iter()
-            .for_each(|attempt| self.end_attempt(attempt));
+        for attempt in &mut flight.attempts {
+            end(attempt, &mut self.effects);
+        }
     }
 
     /// Reads a message for an attempt that waits for it on a leg; with who sent it and how
@@ -444,5 +430,22 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             let upstream = std::rc::Rc::clone(&self.upstreams.known(server).name);
             self.effects.push_back(Effect::Turned { upstream, turn });
         }
+    }
+}
+
+/// Closes what an attempt has open.
+fn end<C>(attempt: &mut Attempt, effects: &mut VecDeque<Effect<C>>) {
+    let Course { udp, stream, .. } = &mut attempt.course;
+    let (udp, stream) = (
+        std::mem::replace(udp, Leg::Over).is_open(),
+        std::mem::replace(stream, Leg::Over).is_open(),
+    );
+    attempt.course.give_up_address();
+    let (attempt, timed_out) = (attempt.id, false);
+    if udp {
+        effects.push_back(Effect::EndUdp { attempt, timed_out });
+    }
+    if stream {
+        effects.push_back(Effect::EndStream { attempt, timed_out });
     }
 }

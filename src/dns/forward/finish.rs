@@ -1,15 +1,19 @@
 //! How flights end: with an answer, with a stale one, or with SERVFAIL.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::super::answer_rules::{Action, MAX_DEPTH};
 use super::super::cache::{self, Found};
 use super::super::flight::{Companion, Flight, FlightId, Key, Lane, Task, Waiter};
 use super::super::querylog::Outcome as Logged;
+use super::super::rebind::is_private;
 use super::super::upstream::Server;
 use super::super::wire::{Aging, Answer, Ede, Stored, flag, rcode};
-use super::query::stale_reason;
+use super::query::{Preferred, stale_reason};
 use super::{Effect, Forwarder};
+
+/// An answer waits no longer than this for the question about the preferred family.
+const COMPANION_TIME: Duration = Duration::from_secs(1);
 
 /// What the rules say of an answer.
 enum Judgement {
@@ -27,6 +31,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         };
         if flight.companion == Companion::Awaited && answer.positive {
             flight.held = Some((server, Box::new(answer)));
+            flight.ends = flight.ends.min(now + COMPANION_TIME);
             self.flights.reschedule(id);
             return;
         }
@@ -74,7 +79,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             }
         }
         let forbids = |name: &str| self.settings.rebind.forbids(name, &answer.addresses);
-        if !answer.addresses.is_empty() && forbids(&key.question.text()) {
+        if answer.addresses.iter().any(|addr| is_private(*addr)) && forbids(&key.question.text()) {
             Judgement::Withhold("rebind")
         } else {
             Judgement::Give
@@ -116,6 +121,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         // Without RD a server tells what it happens to know, which is no answer for others.
         if let Some(life) = answer.life
             && for_clients
+            && !flight.is_old
             && key.flags & flag::RD != 0
         {
             self.cache
@@ -135,13 +141,17 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         }
         let fallback = flight.fallback.take();
         let last = flight.attempts.last().map(|attempt| attempt.server);
-        if let Some((server, answer)) = fallback {
-            if !answer.is_error() || !self.has_stale(now, id) {
-                return self.conclude(now, id, server, *answer);
-            }
+        if let Some((server, answer)) = fallback
+            && (!answer.is_error() || !self.has_stale(now, id))
+        {
+            return self.conclude(now, id, server, *answer);
         }
         self.answer_stale(now, id);
         let Some(flight) = self.close(id) else { return };
+        if !flight.stale_given && matches!(flight.key.lane, Lane::Group(_) | Lane::AsIs(_)) {
+            let key = &flight.key;
+            self.cache.refresh_failed(now, cache_key(key), asked(key));
+        }
         if !flight.waiters.is_empty() {
             let upstream = match last {
                 Some(server @ Server::Upstream(_)) => self.upstreams.known(server).name.clone(),
@@ -182,6 +192,9 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         if !self.settings.serve_stale || flight.waiters.is_empty() {
             return;
         }
+        if self.preferred_was_known(now, &key) {
+            return self.suppress(now, id);
+        }
         let cache_key = cache_key(&key);
         let Some(Found::Stale { stored, .. }) = self.cache.lookup(now, cache_key, asked(&key))
         else {
@@ -201,12 +214,44 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             self.send(waiter, message);
         }
         self.cache.refresh_failed(now, cache_key, asked(&key));
+        if let Some(flight) = self.flights.get(id) {
+            flight.stale_given = true;
+        }
         if self.flights.has_too_many_tasks()
             && let Some(flight) = self.close(id)
         {
             self.stats.tasks_refused += 1;
             self.finish_tasks(now, &key, flight.tasks, None);
         }
+    }
+
+    /// The name has addresses of the preferred family: whatever this flight would find, its
+    /// clients are not shown it.
+    pub(super) fn suppress(&mut self, now: Instant, id: FlightId) {
+        let Some(flight) = self.close(id) else { return };
+        for waiter in flight.waiters {
+            self.stats.suppressed += 1;
+            self.reply_error(now, waiter, &flight.key, rcode::NOERROR, None);
+        }
+        self.finish_tasks(now, &flight.key, flight.tasks, None);
+    }
+
+    /// Whether addresses of the preferred family are known, or were until they died, where the
+    /// answer depends on it.
+    fn preferred_was_known(&mut self, now: Instant, key: &Key) -> bool {
+        let Some(preferred) = self.preferred_type(key.question.qtype()) else {
+            return false;
+        };
+        let question = key.question.with_qtype(preferred);
+        let cd = key.flags & flag::CD != 0;
+        let cache_key = cache::Key::new(&question, key.dnssec_ok, cd);
+        let server = asked(key);
+        let (found, _) = self.has_address(now, cache_key, &question, server);
+        let known = matches!(found, Preferred::Known | Preferred::Stale);
+        if known {
+            self.cache.refresh_failed(now, cache_key, server);
+        }
+        known
     }
 
     /// Takes a flight away and closes what it has open.

@@ -103,6 +103,24 @@ impl Settings {
             next_group: groups.next(),
         }
     }
+
+    /// Whether an answer comes from whom would be asked today, be it by a rule for answers.
+    fn still_asks(&self, question: Question<&[u8]>, server: Server) -> bool {
+        let (name, qtype) = (question.text(), question.qtype());
+        match server {
+            Server::AsIs(addr) => {
+                matches!(self.router.route(&name, qtype, Some(addr)), Route::AsIs(_))
+            }
+            Server::Upstream(id) => match self.router.route(&name, qtype, None) {
+                Route::Ask(group) => {
+                    let blocked = self.block_https && query::is_service(qtype);
+                    let asked = group.upstreams.contains(&id) || self.answer_rules.may_ask(id);
+                    asked && !blocked
+                }
+                _ => false,
+            },
+        }
+    }
 }
 
 impl<C: Clone + PartialEq> Forwarder<C> {
@@ -145,22 +163,26 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             self.settings.next_group,
         );
         self.flights
-            .set_bounds(new.dns.max_queries as usize, new.dns.max_client_queries);
+            .change(new.dns.max_queries as usize, new.dns.max_client_queries);
         self.log.resize(new.dns.query_log as usize);
-        let judged_alike = old.answer_rules == new.answer_rules
+        // Rules name upstreams by their places.
+        let same_rules = old.answer_rules == new.answer_rules
+            && (new.answer_rules.is_empty() || old.upstreams == new.upstreams);
+        let judged_alike = same_rules
             && old.dns_ttls == new.dns_ttls
             && old.dns.rebind_protection == new.dns.rebind_protection
             && old.dns.rebind_domains == new.dns.rebind_domains;
         self.cache
             .reconfigure(new.dns.cache_bytes as usize, new.dns.serve_stale);
-        let router = &self.settings.router;
+        let settings = &self.settings;
         self.cache.retain(|question, server, _| {
-            (judged_alike && still_asked(router, question, server)).then_some(server)
+            let kept = judged_alike && settings.still_asks(question, server);
+            kept.then_some(server)
         });
     }
 
     /// When [`Self::tick`] is to be called next.
-    pub fn next_deadline(&self) -> Option<Instant> {
+    pub fn next_deadline(&mut self) -> Option<Instant> {
         let flight = self.flights.next_deadline().map(|(deadline, _)| deadline);
         let (at, pulse) = (flight?, self.pulse_at);
         Some(pulse.map_or(at, |pulse| pulse.min(at)))
@@ -220,22 +242,6 @@ impl<C: Clone + PartialEq> Forwarder<C> {
     /// The last queries, oldest first; empty while the log is off.
     pub fn query_log(&self) -> &QueryLog {
         &self.log
-    }
-}
-
-/// Whether a cached answer comes from whom would be asked today.
-fn still_asked(router: &Router, question: Question<&[u8]>, server: Server) -> bool {
-    let asked = match server {
-        Server::AsIs(addr) => Some(addr),
-        Server::Upstream(_) => None,
-    };
-    match (
-        router.route(&question.text(), question.qtype(), asked),
-        server,
-    ) {
-        (Route::Ask(group), Server::Upstream(id)) => group.upstreams.contains(&id),
-        (Route::AsIs(addr), Server::AsIs(server)) => addr == server,
-        _ => false,
     }
 }
 

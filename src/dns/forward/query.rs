@@ -1,5 +1,6 @@
 //! What clients ask: answered at once, or on its way.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::super::cache::{self, Found};
@@ -8,10 +9,24 @@ use super::super::querylog::Outcome as Logged;
 use super::super::route::Route;
 use super::super::upstream::Server;
 use super::super::wire::{
-    Aging, Asker, Ede, Query, Refusal, error_without_question, flag, rcode, rtype, walk,
+    Aging, Asker, Ede, Query, Question, Refusal, Stored, error_without_question, flag, rcode,
+    rtype, walk,
 };
 use super::{FLIGHT_TIME, Forwarder, Origin, Outcome, STALE_AFTER};
 use crate::rules::Family;
+
+/// What is known of addresses of the preferred family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Preferred {
+    /// There are some.
+    Known,
+    /// There were some; perhaps there are none now.
+    Stale,
+    /// Nothing.
+    Unknown,
+    /// There are none, or no family is preferred to that of the question.
+    Absent,
+}
 
 /// A query under inspection.
 struct Asked<'a, C> {
@@ -82,12 +97,14 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             self.note_now(now, asked, Logged::Hosts, rcode::NOERROR);
             return Outcome::Answered;
         }
-        if self.settings.prefer.is_some()
-            && let Some(outcome) = self.answer_preferred(now, asked, out)
-        {
-            return outcome;
+        let preferred = self.preferred(now, asked);
+        if preferred == Preferred::Known {
+            asker.error(rcode::NOERROR, None, out);
+            self.stats.suppressed += 1;
+            self.note_now(now, asked, Logged::Rule, rcode::NOERROR);
+            return Outcome::Answered;
         }
-        let mut stale = false;
+        let mut stale = preferred == Preferred::Stale;
         match self
             .cache
             .lookup(now, asked.cache_key(), asked.origin.asked)
@@ -96,12 +113,13 @@ impl<C: Clone + PartialEq> Forwarder<C> {
                 stored,
                 age,
                 prefetch,
-            }) => {
+            }) if preferred == Preferred::Absent => {
                 let code = stored.rcode();
                 let ede = (code == rcode::SERVFAIL).then_some(Ede::CachedError);
                 asker.answer(stored, Aging::Aged(age), ede, out);
                 if prefetch && self.settings.prefetch {
-                    self.refresh(now, asked.query, asked.origin.asked);
+                    let question = asked.query.question.to_owned();
+                    self.refresh(now, question, asked.query, asked.origin.asked);
                 }
                 self.note_now(now, asked, Logged::Cache, code);
                 return Outcome::Answered;
@@ -116,37 +134,50 @@ impl<C: Clone + PartialEq> Forwarder<C> {
                 }
                 stale = true;
             }
-            None => {}
+            Some(Found::Fresh { .. }) | None => {}
         }
         self.admit(now, asked, stale, out)
     }
 
-    /// For a question whose answer depends on the other family (`ipversion_prefer`): NOERROR
-    /// without an answer when the cache knows an address of the preferred one.
-    fn answer_preferred(
+    /// What the cache knows of addresses of the preferred family, where the answer depends on it
+    /// (`ipversion_prefer`).
+    fn preferred(&mut self, now: Instant, asked: &Asked<'_, C>) -> Preferred {
+        let query = asked.query;
+        let Some(preferred) = self.preferred_type(query.question.qtype()) else {
+            return Preferred::Absent;
+        };
+        let question = query.question.with_qtype(preferred);
+        let (server, cd) = (asked.origin.asked, query.flags & flag::CD != 0);
+        let key = cache::Key::new(&question, query.dnssec_ok(), cd);
+        let (found, prefetch) = self.has_address(now, key, &question, server);
+        if prefetch && self.settings.prefetch {
+            self.refresh(now, question, query, server);
+        }
+        found
+    }
+
+    /// What the cache knows of the addresses of a name, and whether it is to be asked again.
+    pub(super) fn has_address(
         &mut self,
         now: Instant,
-        asked: &Asked<'_, C>,
-        out: &mut Vec<u8>,
-    ) -> Option<Outcome> {
-        let preferred = self.preferred_type(asked.query.question.qtype())?;
-        let other = asked.query.question.with_qtype(preferred);
-        let key = cache::Key::new(
-            &other,
-            asked.query.dnssec_ok(),
-            asked.query.flags & flag::CD != 0,
-        );
-        match self.cache.lookup(now, key, asked.origin.asked) {
-            Some(Found::Fresh { stored, .. })
-                if walk(stored.wire(), &other).is_ok_and(|answer| answer.positive) =>
-            {
-                asked.asker.error(rcode::NOERROR, None, out);
-                self.stats.suppressed += 1;
-                self.note_now(now, asked, Logged::Rule, rcode::NOERROR);
-                Some(Outcome::Answered)
-            }
-            Some(Found::Fresh { .. }) => None,
-            _ => Some(self.admit(now, asked, false, out)),
+        key: cache::Key<'_>,
+        question: &Question,
+        server: Option<SocketAddr>,
+    ) -> (Preferred, bool) {
+        let positive =
+            |stored: &Stored| walk(stored.wire(), question).is_ok_and(|answer| answer.positive);
+        match self.cache.lookup(now, key, server) {
+            Some(Found::Fresh {
+                stored, prefetch, ..
+            }) if positive(stored) => (Preferred::Known, prefetch),
+            Some(Found::Fresh { prefetch, .. }) => (Preferred::Absent, prefetch),
+            Some(Found::Stale { stored, at_once }) => match (positive(stored), at_once) {
+                (true, true) => (Preferred::Known, false),
+                (true, false) => (Preferred::Stale, false),
+                (false, true) => (Preferred::Absent, false),
+                (false, false) => (Preferred::Unknown, false),
+            },
+            None => (Preferred::Unknown, false),
         }
     }
 
@@ -210,7 +241,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         match self.flights.join(key, waiter, now + FLIGHT_TIME) {
             Joined::Leader(id) => {
                 self.expect_stale(now, id, stale);
-                self.accompany(now, id, &route);
+                self.accompany(now, id);
                 self.depart(now, id, &route);
             }
             Joined::Follower(id) => {
@@ -262,15 +293,14 @@ impl<C: Clone + PartialEq> Forwarder<C> {
     }
 
     /// Begins the flight for the preferred family, if this one must wait for it.
-    fn accompany(&mut self, now: Instant, id: FlightId, route: &Route) {
-        let (Route::Ask(_), Some(flight)) = (route, self.flights.get(id)) else {
+    fn accompany(&mut self, now: Instant, id: FlightId) {
+        let Some(flight) = self.flights.get(id) else {
             return;
         };
         let key = std::rc::Rc::clone(&flight.key);
-        let Some(preferred) = self.preferred_type(key.question.qtype()) else {
-            return;
-        };
-        self.begin_companion(now, id, &key, preferred);
+        if let Some(preferred) = self.preferred_type(key.question.qtype()) {
+            self.begin_companion(now, id, &key, preferred);
+        }
     }
 
     /// Notes a query that was answered at once.
@@ -284,7 +314,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
 }
 
 /// HTTPS and SVCB (RFC 9460).
-fn is_service(qtype: u16) -> bool {
+pub(super) fn is_service(qtype: u16) -> bool {
     matches!(qtype, rtype::HTTPS | rtype::SVCB)
 }
 

@@ -20,8 +20,13 @@ const EXPLORE_EVERY: u64 = 64;
 
 impl<C: Clone + PartialEq> Forwarder<C> {
     /// Asks again for what is in the cache.
-    pub(super) fn refresh(&mut self, now: Instant, query: &Query<'_>, asked: Option<SocketAddr>) {
-        let question = query.question.to_owned();
+    pub(super) fn refresh(
+        &mut self,
+        now: Instant,
+        question: Question,
+        query: &Query<'_>,
+        asked: Option<SocketAddr>,
+    ) {
         let router = &self.settings.router;
         let route = router.route(&question.text(), question.qtype(), asked);
         let lane = match &route {
@@ -129,16 +134,22 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         preferred: u16,
     ) {
         let question = key.question.with_qtype(preferred);
-        let route = self
-            .settings
-            .router
-            .route(&question.text(), preferred, None);
-        let Route::Ask(group) = &route else { return };
+        let server = match key.lane {
+            Lane::AsIs(server) => Some(server),
+            _ => None,
+        };
+        let router = &self.settings.router;
+        let route = router.route(&question.text(), preferred, server);
+        let lane = match &route {
+            Route::Ask(group) => Lane::Group(group.id),
+            Route::AsIs(server) => Lane::AsIs(*server),
+            Route::Reject | Route::NobodyAsked => return,
+        };
         let companion = Key {
             question,
             flags: key.flags,
             dnssec_ok: key.dnssec_ok,
-            lane: Lane::Group(group.id),
+            lane,
         };
         let ends = now + FLIGHT_TIME;
         let joined = self.flights.join_task(companion, Task::Companion(id), ends);
@@ -237,6 +248,8 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         };
         if let Some((server, answer)) = flight.held.take() {
             self.conclude(now, id, server, *answer);
+        } else if preferred {
+            self.suppress(now, id);
         }
     }
 }

@@ -43,11 +43,9 @@ impl<B: AsRef<[u8]>> Question<B> {
             if !label.is_empty() && !text.is_empty() {
                 text.push('.');
             }
-            for &byte in label {
-                match byte {
-                    b'!'..=b'~' if byte != b'.' && byte != b'\\' => text.push(char::from(byte)),
-                    _ => text.push_str(&format!("\\{byte:03}")),
-                }
+            match std::str::from_utf8(label) {
+                Ok(plain) if label.iter().all(|byte| is_plain(*byte)) => text.push_str(plain),
+                _ => push_escaped(label, &mut text),
             }
             rest = tail;
         }
@@ -78,6 +76,22 @@ impl<'a> Question<&'a [u8]> {
 impl<B: AsRef<[u8]>> std::fmt::Debug for Question<B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {} {}", self.text(), self.qclass(), self.qtype())
+    }
+}
+
+/// Whether a byte of a label stands for itself in text.
+fn is_plain(byte: u8) -> bool {
+    matches!(byte, b'!'..=b'~') && byte != b'.' && byte != b'\\'
+}
+
+#[cold]
+fn push_escaped(label: &[u8], text: &mut String) {
+    for &byte in label {
+        if is_plain(byte) {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("\\{byte:03}"));
+        }
     }
 }
 

@@ -101,6 +101,8 @@ struct Entry {
     names: Vec<Known>,
     /// What the kernel has; none: no entry.
     place: Option<VectorIndex>,
+    /// It should have an entry, but all vectors were taken.
+    homeless: bool,
 }
 
 #[derive(Debug)]
@@ -156,18 +158,16 @@ impl NameTable {
             if self.addresses.len() >= self.max_addresses && self.addresses.get(&addr).is_none() {
                 self.evict(updates);
             }
-            self.add(
-                addr,
-                Known {
-                    name: Rc::clone(&name),
-                    until,
-                },
-            );
+            let known = Known {
+                name: Rc::clone(&name),
+                until,
+            };
+            let union = self.add(addr, known);
             // The one just learnt is the newest, and the bound holds any single address.
             while self.cost > self.max_cost {
                 self.evict(updates);
             }
-            self.publish(addr, updates);
+            self.publish(addr, union, updates);
             self.due = Some(self.due.map_or(until, |due| due.min(until)));
         }
     }
@@ -201,7 +201,7 @@ impl NameTable {
             {
                 self.forget(addr, updates);
             } else {
-                self.publish(addr, updates);
+                self.publish(addr, None, updates);
             }
         }
         self.due = earliest.map(|at: Instant| at.max(now + EXPIRE_EVERY));
@@ -247,9 +247,13 @@ impl NameTable {
         self.counters
     }
 
-    /// Adds or renews a name of an address.
-    fn add(&mut self, addr: IpAddr, known: Known) {
+    /// Adds or renews a name of an address. The union of its names is given when it follows
+    /// from what the kernel has: unless a name has left, or there was no room for a vector.
+    fn add(&mut self, addr: IpAddr, known: Known) -> Option<Bits> {
         let entry = self.addresses.put(addr, Entry::default);
+        let first = entry.names.is_empty();
+        let old = entry.place.map(|place| self.slots.vector(place));
+        let mut union = (!entry.homeless).then(|| old.unwrap_or(self.index.unknown()));
         let names = &mut entry.names;
         match names.iter().position(|other| other.name == known.name) {
             Some(at) => {
@@ -260,7 +264,10 @@ impl NameTable {
             }
             None => {
                 self.cost += cost(&known.name);
+                let added = self.index.matches(&*known.name);
+                union = union.map(|union| if first { added } else { union | added });
                 if names.len() == MAX_NAMES_PER_ADDRESS {
+                    union = None;
                     self.cost -= cost(&names.remove(0).name);
                     self.counters.names_evicted += 1;
                 }
@@ -268,6 +275,7 @@ impl NameTable {
                 names.push(known);
             }
         }
+        union
     }
 
     /// Forgets the address learnt least recently.
@@ -293,14 +301,14 @@ impl NameTable {
         }
     }
 
-    /// Brings the kernel's entry of an address up to date with its names.
-    fn publish(&mut self, addr: IpAddr, updates: &mut Vec<NameUpdate>) {
+    /// Brings the kernel's entry of an address up to date with its names, whose union may be
+    /// known.
+    fn publish(&mut self, addr: IpAddr, union: Option<Bits>, updates: &mut Vec<NameUpdate>) {
         let Some(entry) = self.addresses.get(&addr) else {
             return;
         };
-        let vector = self
-            .index
-            .matches_any(entry.names.iter().map(|known| &*known.name));
+        let names = || entry.names.iter().map(|known| &*known.name);
+        let vector = union.unwrap_or_else(|| self.index.matches_any(names()));
         let old = entry.place;
         let wanted = (vector != self.index.unknown()).then_some(vector);
         if old.map(|place| self.slots.vector(place)) == wanted {
@@ -323,6 +331,7 @@ impl NameTable {
         }
         if let Some(entry) = self.addresses.get_mut(&addr) {
             entry.place = new;
+            entry.homeless = new.is_none() && wanted.is_some();
         }
     }
 

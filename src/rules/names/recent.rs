@@ -1,7 +1,8 @@
 //! A map that knows in which order its keys were last put.
 
-use std::collections::HashMap;
 use std::hash::Hash;
+
+use crate::hash::KeyedMap;
 
 /// No node.
 const NONE: u32 = u32::MAX;
@@ -10,7 +11,7 @@ const NONE: u32 = u32::MAX;
 /// order, so that a move to the end is four writes.
 #[derive(Debug)]
 pub(super) struct Recent<K, V> {
-    index: HashMap<K, u32>,
+    index: KeyedMap<K, u32>,
     nodes: Vec<Node<K, V>>,
     oldest: u32,
     newest: u32,
@@ -28,7 +29,7 @@ struct Node<K, V> {
 
 impl<K: Copy + Eq + Hash, V> Recent<K, V> {
     pub fn new() -> Self {
-        let (index, nodes) = (HashMap::new(), Vec::new());
+        let (index, nodes) = (KeyedMap::default(), Vec::new());
         Self {
             index,
             nodes,
