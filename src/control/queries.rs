@@ -10,9 +10,7 @@ const OFF: &str = "the query log is off: write option query_log '100' (lines to 
 
 /// Lays out the daemon's answer to `queries`, the oldest query first.
 pub fn render(answer: &Value) -> String {
-    let empty = Vec::new();
-    let rows = answer["lines"].as_array().unwrap_or(&empty);
-    if rows.is_empty() && answer["bound"].as_u64().unwrap_or(0) == 0 {
+    if answer["bound"].as_u64().unwrap_or(0) == 0 {
         return OFF.to_owned();
     }
     let heading = [
@@ -26,7 +24,8 @@ pub fn render(answer: &Value) -> String {
     ];
     let mut lines = vec![heading.map(str::to_owned).to_vec()];
     let now = answer["now"].as_f64().unwrap_or(0.0);
-    lines.extend(rows.iter().map(|row| line(row, now)));
+    let rows = answer["lines"].as_array();
+    lines.extend(rows.into_iter().flatten().map(|row| line(row, now)));
     let mut page = String::new();
     table::append(&mut page, &lines, 0);
     page

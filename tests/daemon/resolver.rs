@@ -1,6 +1,6 @@
 //! Upstreams and clients by UDP, as small as can be: one A record for every question.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -70,8 +70,8 @@ impl Drop for Upstream {
 pub struct Seen {
     pub sent: u32,
     pub answered: u32,
-    /// Answers that were not NOERROR.
-    pub failed: u32,
+    /// Of these, those that were not NOERROR, by their code.
+    pub failed: BTreeMap<u8, u32>,
 }
 
 /// Asks without pause until told to end; questions that got no answer in 5 s are lost.
@@ -145,7 +145,10 @@ fn ask(socket: &UdpSocket, rate: u32, names: [&str; 2], over: &AtomicBool, note:
             if length > 12 && waiting.remove(&id) {
                 let mut seen = note.lock().unwrap();
                 seen.answered += 1;
-                seen.failed += u32::from(buffer[3] & 15 != 0);
+                match buffer[3] & 15 {
+                    0 => {}
+                    code => *seen.failed.entry(code).or_default() += 1,
+                }
             }
         }
         if !sending && (waiting.is_empty() || last.elapsed() > Duration::from_secs(5)) {
