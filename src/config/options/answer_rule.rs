@@ -1,34 +1,12 @@
 //! `config answer_rule`.
 
-use crate::rules::domain::DomainPattern;
 use crate::rules::net::Net;
 
+pub use super::dns_rule::{DOMAIN, ENABLED, NAME, QTYPE};
 use super::*;
 use crate::config::types::Policy;
 use crate::config::values::Action;
 
-pub static NAME: Opt<String> = Opt::new(
-    "name",
-    Text(TITLE_FORM),
-    values::title,
-    "What the log and the status call this rule.",
-);
-pub static ENABLED: Opt<bool> = Opt::new(
-    "enabled",
-    Switch,
-    values::switch,
-    "With 0 the rule is skipped.",
-)
-.default("1");
-pub static DOMAIN: Opt<DomainPattern> = Opt::new(
-    "domain",
-    Text(DOMAIN_FORM),
-    values::domain,
-    "Names asked for. A plain name means itself and everything below it.",
-)
-.selector();
-pub static QTYPE: Opt<u16> =
-    Opt::new("qtype", Text(QTYPE_FORM), values::qtype, "Types of query.").selector();
 pub static IP: Opt<Net> = Opt::new(
     "ip",
     Text(NET_FORM),
