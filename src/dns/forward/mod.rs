@@ -5,9 +5,8 @@
 //! that waits gets exactly one [`Effect::Reply`].
 //!
 //! `query` takes what clients ask, `ask` asks upstreams, `events` takes what comes of it, `legs`
-//! begins and ends the ways to an answer,
-//! `silence` looks after upstreams that are silent, `finish` ends flights, `tasks` are the
-//! questions of our own.
+//! begins and ends the ways to an answer, `silence` looks after upstreams that are silent,
+//! `finish` ends flights, `tasks` are the questions of our own.
 
 mod ask;
 mod effect;
