@@ -46,8 +46,31 @@ struct Line {
     id: LinkId,
     name: Box<str>,
     to_write: Notify,
-    /// IDs whose answers nobody wants any more.
-    cancelled: RefCell<Vec<u16>>,
+    /// IDs whose answers nobody wants any more. None where the server cannot be told: nobody
+    /// would take them out.
+    cancelled: Option<RefCell<Vec<u16>>>,
+}
+
+impl Line {
+    fn new(id: LinkId, reach: &Reach) -> Self {
+        Self {
+            id,
+            name: reach.name.clone(),
+            to_write: Notify::default(),
+            cancelled: reach.http().map(|_| RefCell::default()),
+        }
+    }
+
+    fn cancel(&self, number: u16) {
+        if let Some(cancelled) = &self.cancelled {
+            cancelled.borrow_mut().push(number);
+            self.to_write.notify();
+        }
+    }
+
+    fn take_cancelled(&self) -> Vec<u16> {
+        self.cancelled.as_ref().map_or_else(Vec::new, RefCell::take)
+    }
 }
 
 impl Streams {
@@ -164,10 +187,7 @@ impl Streams {
                 None => break,
                 Some(Effect::Dial(id, target)) => self.dial(server, id, target),
                 Some(Effect::Write(id)) => self.tell(id, |line| line.to_write.notify()),
-                Some(Effect::Cancel(id, number)) => self.tell(id, |line| {
-                    line.cancelled.borrow_mut().push(number);
-                    line.to_write.notify();
-                }),
+                Some(Effect::Cancel(id, number)) => self.tell(id, |line| line.cancel(number)),
                 // The task may be the caller: it ends after this poll.
                 Some(Effect::Close(id)) => drop(self.open.borrow_mut().remove(&id)),
                 Some(Effect::Failed(attempt, fault)) => {
@@ -189,12 +209,7 @@ impl Streams {
             // Only those that have one are sent to; then it is taken away with its queries.
             return;
         };
-        let line = Rc::new(Line {
-            id,
-            name: reach.name.clone(),
-            to_write: Notify::default(),
-            cancelled: RefCell::default(),
-        });
+        let line = Rc::new(Line::new(id, &reach));
         let life = live(Rc::downgrade(server), Rc::clone(&line), reach, addr);
         let open = Open {
             line,
@@ -253,5 +268,31 @@ async fn live(server: Weak<Server>, line: Rc<Line>, reach: Rc<Reach>, addr: Sock
             .closed(Instant::now(), line.id);
         server.streams.open.borrow_mut().remove(&line.id);
         server.carry_out();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::upstream::Upstreams;
+    use super::reach::Prepared;
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn what_is_cancelled_is_noted_only_where_the_server_can_be_told() {
+        let text = "config dae 'main'\n\tlist interface 'lan'\n\
+                    config upstream 'tcp'\n\toption url 'tcp://192.0.2.1'\n\
+                    config upstream 'tls'\n\toption url 'tls://192.0.2.2'\n\
+                    config upstream 'https'\n\toption url 'https://192.0.2.3'\n";
+        let config = Config::parse("test", text.as_bytes()).unwrap();
+        let ids = Upstreams::new(&config).ids();
+        let reaches = Prepared::new(&config).unwrap().name(ids.iter().copied());
+        let noted = ids.iter().map(|id| {
+            let reach = reaches.get(upstream::Server::Upstream(*id)).unwrap();
+            let line = Line::new(LinkId::of(1), reach);
+            (0..3).for_each(|number| line.cancel(number));
+            line.take_cancelled().len()
+        });
+        assert_eq!(noted.collect::<Vec<_>>(), [0, 0, 3]);
     }
 }

@@ -113,7 +113,7 @@ async fn write_http(
         bytes.clear();
         if let Some(server) = server.upgrade() {
             let mut http = http.borrow_mut();
-            for id in line.cancelled.take() {
+            for id in line.take_cancelled() {
                 http.cancel(id);
             }
             let mut pool = server.streams.pool.borrow_mut();

@@ -7,6 +7,14 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LinkId(pub(super) u64);
 
+#[cfg(test)]
+impl LinkId {
+    /// One for tests.
+    pub fn of(number: u64) -> Self {
+        Self(number)
+    }
+}
+
 /// Queries that one connection carries in its life; IDs end at 65,536.
 pub const MAX_QUERIES: u32 = 65_000;
 
