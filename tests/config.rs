@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use dae::config::report;
-use dae::config::{Config, Host, MAX_PROBLEMS, OWN_MARKS, Problem, Resolver, help_text, markdown};
+use dae::config::{
+    Config, Host, MAX_PROBLEMS, OWN_MARKS, OutboundKind, Problem, Resolver, help_text, markdown,
+};
 use proptest::prelude::*;
 
 fn files(folder: &str) -> Vec<PathBuf> {
@@ -68,7 +70,7 @@ fn logins_are_read_and_not_printed() {
         .outbounds
         .iter()
         .filter_map(|outbound| match &outbound.kind {
-            dae::config::OutboundKind::Socks5 { login, .. } => login.as_ref(),
+            OutboundKind::Socks5 { login, .. } => login.as_ref(),
             _ => None,
         })
         .map(|(user, password)| (user.as_str(), password.reveal()))
@@ -163,6 +165,9 @@ fn sound(text: &[u8]) -> Result<Config, Vec<Problem>> {
         }
         assert!(problems.is_sorted_by_key(|problem| problem.line));
     }
+    if let Ok(config) = &result {
+        assert!(refers_backwards(config), "{config:?}");
+    }
     result
 }
 
@@ -206,8 +211,25 @@ fn huge_files_are_answered_in_time() {
     sound(format!("{main}{nodes}{}", rules.collect::<String>()).as_bytes()).unwrap_err();
     let values = "list src_ip 'x y z'\n".repeat(50_000);
     sound(format!("{main}config rule\n{values}").as_bytes()).unwrap_err();
+    let all: String = (0..64).map(|n| format!("\tlist node g{n}\n")).collect();
+    let groups = (0..64).map(|n| format!("config group g{n}\n{all}"));
+    let tangle = format!("{main}{}", groups.collect::<String>());
+    sound(tangle.as_bytes()).unwrap_err();
     sound("config dae 'main\n".repeat(60_000).as_bytes()).unwrap_err();
     sound("\"'\\".repeat(300_000).as_bytes()).unwrap_err();
+}
+
+/// What `sound` cannot see from outside: nothing refers to itself, however long the way.
+fn refers_backwards(config: &Config) -> bool {
+    let references = |(index, kind): (usize, &OutboundKind)| match kind {
+        OutboundKind::Group(group) => {
+            let members = group.members.iter().map(|member| member.outbound);
+            !group.members.is_empty() && members.chain(group.fallback).all(|to| to < index)
+        }
+        _ => true,
+    };
+    let kinds = config.outbounds.iter().map(|outbound| &outbound.kind);
+    kinds.enumerate().all(references)
 }
 
 fn told(text: &str, what: &str) -> usize {
@@ -249,6 +271,36 @@ fn bounds_are_told_once_where_they_are_passed() {
 
     let further = format!("{}config node bad\n\toption url x\n", nodes(257));
     told(&further, "more than 256 sections of type node");
+
+    let groups = |groups: usize, filters: usize| {
+        let group = |n| format!("config group g{n}\n\toption filter n1\n");
+        let groups: String = (1..groups).map(group).collect();
+        format!(
+            "{}{groups}config group last\n\toption filter '{}'\n",
+            nodes(256),
+            "n1 ".repeat(filters)
+        )
+    };
+    let most = sound(groups(64, 32).as_bytes()).unwrap();
+    assert_eq!(most.outbounds.len(), 2 + 256 + 64);
+    assert_eq!(
+        told(&groups(65, 32), "more than 64 sections of type group"),
+        2 + 256 * 2 + 64 * 2
+    );
+    told(&groups(1, 33), "more than 32 values");
+    let everybody = format!("{}config group all\n", nodes(256));
+    let everybody = sound(everybody.as_bytes()).unwrap();
+    let OutboundKind::Group(all) = &everybody.outbounds[258].kind else {
+        panic!("{everybody:?}");
+    };
+    assert_eq!(all.members.len(), 256);
+    let chain = |last: usize| {
+        let group = |n| format!("config group c{n}\n\toption node c{}\n", n + 1);
+        let chain: String = (1..last).map(group).collect();
+        format!("{}{chain}config group c{last}\n", nodes(1))
+    };
+    sound(chain(8).as_bytes()).unwrap();
+    told(&chain(9), "more than 8 groups");
 
     let ports = |n: usize| {
         format!(
@@ -294,6 +346,25 @@ fn bounds_are_told_once_where_they_are_passed() {
         told(&format!("{main}{interfaces}"), "more than 64 values"),
         66
     );
+}
+
+/// Groups that refer to one another at random.
+fn tangled() -> impl Strategy<Value = Vec<u8>> {
+    let group = (prop::collection::vec(0..12usize, 0..4), 0..14usize);
+    prop::collection::vec(group, 1..12).prop_map(|groups| {
+        let mut text =
+            "config dae 'main'\nconfig node n\n\toption url socks5://192.0.2.1\n".to_owned();
+        for (at, (members, fallback)) in groups.into_iter().enumerate() {
+            text += &format!("config group g{at}\n\tlist node n\n");
+            for member in members {
+                text += &format!("\tlist node g{member}\n");
+            }
+            if fallback < 12 {
+                text += &format!("\toption fallback g{fallback}\n");
+            }
+        }
+        text.into_bytes()
+    })
 }
 
 /// A valid file with some bytes or lines changed, doubled or removed.
@@ -346,6 +417,11 @@ proptest! {
 
     #[test]
     fn random_bytes_are_survived(text in prop::collection::vec(any::<u8>(), 0..400)) {
+        let _ = sound(&text);
+    }
+
+    #[test]
+    fn tangled_groups_are_survived(text in tangled()) {
         let _ = sound(&text);
     }
 

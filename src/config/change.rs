@@ -3,7 +3,7 @@
 //! DNS settings and the log level can change at any time. What sockets, the kernel program and
 //! flows under way were made from cannot: it waits for a restart, and is named.
 
-use super::types::{Config, Dns, Main, Upstream};
+use super::types::{Checked, Config, Dns, Group, Main, Outbound, OutboundKind, Upstream};
 
 /// What comes of a new configuration in a running daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,8 +21,12 @@ impl Config {
         let mut config = self.clone();
         config.main.log_level = wanted.main.log_level;
         let mut restart = main_options(&self.main, &wanted.main);
-        if self.outbounds != wanted.outbounds {
+        let ours = self.counterparts(wanted);
+        if !self.nodes().eq(wanted.nodes()) {
             restart.push("node");
+        }
+        if self.groups_differ(wanted) {
+            restart.push("group");
         }
         if self.rules != wanted.rules {
             restart.push("rule");
@@ -30,7 +34,7 @@ impl Config {
         restart.extend(dns_options(&self.dns, &wanted.dns));
         // A file in which DNS is off need not have an upstream, but here it goes on.
         if self.dns.enabled == wanted.dns.enabled {
-            match self.upstreams_of(wanted) {
+            match self.upstreams_of(wanted, &ours) {
                 Some(upstreams) => config.take_dns(wanted, upstreams),
                 None => restart.push("upstream.outbound"),
             }
@@ -39,15 +43,68 @@ impl Config {
     }
 
     /// The other's upstreams by way of our outbounds; None when one of these is not ours.
-    fn upstreams_of(&self, wanted: &Self) -> Option<Vec<Upstream>> {
-        let ours = |upstream: &Upstream| {
-            let outbound = wanted.outbounds.get(upstream.outbound)?;
+    fn upstreams_of(&self, wanted: &Self, ours: &[Option<usize>]) -> Option<Vec<Upstream>> {
+        let through_ours = |upstream: &Upstream| {
             Some(Upstream {
-                outbound: self.outbounds.iter().position(|our| our == outbound)?,
+                outbound: counterpart(ours, upstream.outbound)?,
                 ..upstream.clone()
             })
         };
-        wanted.upstreams.iter().map(ours).collect()
+        wanted.upstreams.iter().map(through_ours).collect()
+    }
+
+    fn nodes(&self) -> impl Iterator<Item = &Outbound> {
+        let is_group = |outbound: &&Outbound| matches!(outbound.kind, OutboundKind::Group(_));
+        self.outbounds
+            .iter()
+            .filter(move |outbound| !is_group(outbound))
+    }
+
+    /// For each outbound of the other our index of one that is the same, down to the last node
+    /// that it can lead to.
+    fn counterparts(&self, wanted: &Self) -> Vec<Option<usize>> {
+        let mut ours: Vec<Option<usize>> = Vec::with_capacity(wanted.outbounds.len());
+        for outbound in &wanted.outbounds {
+            // What a group refers to stands before it.
+            let outbound = match &outbound.kind {
+                OutboundKind::Group(group) => translated(group, &ours).map(|group| Outbound {
+                    name: outbound.name.clone(),
+                    kind: OutboundKind::Group(group),
+                }),
+                _ => Some(outbound.clone()),
+            };
+            let same = |outbound| self.outbounds.iter().position(|our| *our == outbound);
+            ours.push(outbound.and_then(same));
+        }
+        ours
+    }
+
+    /// Whether sections of groups say something else than ours. That nodes of the same name are
+    /// others now is not a matter of groups.
+    fn groups_differ(&self, wanted: &Self) -> bool {
+        let by_name = |outbound: &Outbound| {
+            let mut ours = self.outbounds.iter();
+            ours.position(|our| our.name == outbound.name)
+        };
+        let ours: Vec<Option<usize>> = wanted.outbounds.iter().map(by_name).collect();
+        let count = |config: &Self| config.outbounds.len() - config.nodes().count();
+        let is_new = |(index, outbound): (usize, &Outbound)| match &outbound.kind {
+            OutboundKind::Group(group) => {
+                let our = counterpart(&ours, index).and_then(|our| self.outbounds.get(our));
+                let group = translated(group, &ours).map(OutboundKind::Group);
+                our.map(|our| &our.kind) != group.as_ref()
+            }
+            _ => false,
+        };
+        let checked = |checked: &Checked| {
+            let group = counterpart(&ours, checked.group);
+            Some((counterpart(&ours, checked.node)?, group?))
+        };
+        let here = self.checked.iter();
+        let here = here.map(|here| Some((here.node, here.group)));
+        count(self) != count(wanted)
+            || wanted.outbounds.iter().enumerate().any(is_new)
+            || !here.eq(wanted.checked.iter().map(checked))
     }
 
     /// All that refers to an upstream comes with it.
@@ -63,6 +120,22 @@ impl Config {
         self.dns_hosts.clone_from(&wanted.dns_hosts);
         self.dns_ttls.clone_from(&wanted.dns_ttls);
     }
+}
+
+fn counterpart(ours: &[Option<usize>], index: usize) -> Option<usize> {
+    ours.get(index).copied().flatten()
+}
+
+/// A group with our indices; None when it leads to something that we do not have.
+fn translated(group: &Group, ours: &[Option<usize>]) -> Option<Group> {
+    let mut group = group.clone();
+    for member in &mut group.members {
+        member.outbound = counterpart(ours, member.outbound)?;
+    }
+    if let Some(fallback) = &mut group.fallback {
+        *fallback = counterpart(ours, *fallback)?;
+    }
+    Some(group)
 }
 
 /// Options of `config dae` that differ and need a restart.
@@ -132,6 +205,11 @@ config node 'one'
 	option url 'socks5://192.0.2.1:1080'
 config node 'two'
 	option url 'socks5://192.0.2.2:1080'
+config group 'both'
+	list node 'two'
+	list node 'one'
+config group 'outer'
+	list node 'both'
 config upstream 'up'
 	option url 'udp://192.0.2.53'
 config upstream 'far'
@@ -169,6 +247,7 @@ config rule
                 "list upstream 'far'\n\toption query_log '7'",
             ),
             ("option outbound 'two'", "option outbound 'one'"),
+            ("option outbound 'two'", "option outbound 'outer'"),
             (
                 "config rule",
                 "config dns_rule\n\tlist domain 'a.example'\n\toption upstream 'far'\nconfig rule",
@@ -209,6 +288,26 @@ config rule
             ("127.0.0.1:5354", "127.0.0.1:5355", "dns.listen"),
             ("192.0.2.1:1080", "192.0.2.9:1080", "node"),
             ("192.0.2.0/24", "198.51.100.0/24", "rule"),
+            (
+                "list node 'two'\n\tlist node 'one'",
+                "list node 'one'\n\tlist node 'two'",
+                "group",
+            ),
+            (
+                "node 'both'",
+                "node 'both'\n\toption tolerance '9'",
+                "group",
+            ),
+            (
+                "node 'both'",
+                "node 'both'\n\toption fallback 'direct'",
+                "group",
+            ),
+            (
+                "config rule",
+                "config group 'more'\n\tlist node 'one'\nconfig rule",
+                "group",
+            ),
         ] {
             let change = edited(from, to);
             assert_eq!(change.restart, [named], "{to}");
@@ -231,9 +330,12 @@ config rule
     fn outbounds_of_upstreams_are_known_by_what_they_are() {
         // The first node is gone: the second has another index now.
         let gone = "config node 'one'\n\toption url 'socks5://192.0.2.1:1080'\n";
-        let wanted = FILE.replace(gone, "").replace("'one'", "'direct'");
+        let wanted = FILE
+            .replace(gone, "")
+            .replace("\tlist node 'one'\n", "")
+            .replace("'one'", "'direct'");
         let change = parse(FILE).change_to(&parse(&wanted));
-        assert_eq!(change.restart, ["node", "rule"]);
+        assert_eq!(change.restart, ["node", "group", "rule"]);
         let running = &change.config;
         let outbound = &running.outbounds[running.upstreams[1].outbound];
         assert_eq!(outbound.name, "two");
@@ -244,12 +346,39 @@ config rule
     }
 
     #[test]
+    fn groups_are_known_by_where_they_lead() {
+        // A further node in front moves all indices.
+        let text = FILE.replace("outbound 'two'", "outbound 'outer'");
+        let further = "config node 'zero'\n\toption url 'socks5://192.0.2.9:1080'\n";
+        let wanted = text.replace("config node 'one'", &format!("{further}config node 'one'"));
+        let running = parse(&text);
+        let change = running.change_to(&parse(&wanted));
+        assert_eq!(change.restart, ["node", "rule"]);
+        assert_eq!(change.config.upstreams, running.upstreams);
+        // The names are the same, but one of them is another server.
+        let wanted = text.replace("192.0.2.1:1080", "192.0.2.9:1080");
+        let change = running.change_to(&parse(&wanted));
+        assert_eq!(change.restart, ["node", "upstream.outbound"]);
+    }
+
+    #[test]
+    fn how_nodes_are_checked_is_a_matter_of_groups() {
+        let group = |name, server| {
+            format!("config group '{name}'\n\tlist node 'one'\n\tlist check_dns '{server}'\n")
+        };
+        let (a, b) = (group("a", "192.0.2.53"), group("b", "192.0.2.54"));
+        let running = parse(&format!("{FILE}{a}{b}"));
+        let change = running.change_to(&parse(&format!("{FILE}{b}{a}")));
+        assert_eq!(change.restart, ["group"]);
+    }
+
+    #[test]
     fn dns_that_is_to_end_goes_on_as_it_was() {
         let off = "config dae 'main'\n\tlist interface 'lan'\n";
         let change = parse(FILE).change_to(&parse(off));
         assert_eq!(
             change.restart,
-            ["node", "rule", "dns.enabled", "dns.listen"]
+            ["node", "group", "rule", "dns.enabled", "dns.listen"]
         );
         assert_eq!(change.config.upstreams, parse(FILE).upstreams);
         assert_eq!(change.config.dns, parse(FILE).dns);

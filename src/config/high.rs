@@ -8,14 +8,18 @@ use crate::rules::{MAX_RULES, Rule, Verdict};
 use super::low::Low;
 use super::names::{FIXED, Names, Outbounds, Resolvers, twice};
 use super::problem::{Problems, Wrong, show};
-use super::types::{Config, Main, Outbound, OutboundKind, Upstream};
+use super::types::{Checked, Config, Main, Outbound, OutboundKind, Upstream};
 use super::uci::Place;
-use super::{answers, dns, node, options, rule, upstream};
+use super::{answers, dns, group, nesting, node, options, rule, upstream};
 
 /// Builds the configuration; None when there are problems.
 pub(super) fn build(lowered: &[Low], problems: &mut Problems) -> Option<Config> {
     let of = |kind: &'static str| lowered.iter().filter(move |low| low.kind() == kind);
-    let outbounds = Outbounds(Names::new(of("node")));
+    let node_sections: Vec<&Low> = of("node").collect();
+    let group_sections: Vec<&Low> = of("group").collect();
+    let order = nesting::order(&group_sections, problems);
+    let ordered: Vec<&Low> = order.iter().map(|group| group_sections[*group]).collect();
+    let outbounds = Outbounds::new(&node_sections, &ordered);
     let resolvers = Resolvers(Names::new(of("upstream")));
 
     let interfaces = of("dae").next().map(|low| interfaces(low, problems));
@@ -30,7 +34,7 @@ pub(super) fn build(lowered: &[Low], problems: &mut Problems) -> Option<Config> 
         problems,
     );
     let dns = dns::build(of("dns").next(), &listen, &resolvers, problems);
-    let nodes: Vec<Option<Outbound>> = of("node").map(|low| node::build(low, problems)).collect();
+    let ways = ways(&node_sections, &ordered, &outbounds, problems);
     let upstreams: Vec<Option<Upstream>> = of("upstream")
         .map(|low| upstream::build(low, &listen, &outbounds, problems))
         .collect();
@@ -47,16 +51,7 @@ pub(super) fn build(lowered: &[Low], problems: &mut Problems) -> Option<Config> 
     let dns_hosts = answers::hosts(of("dns_host"), problems);
     let dns_ttls = answers::ttls(of("dns_ttl"));
 
-    let fixed = [
-        ("direct", OutboundKind::Direct),
-        ("block", OutboundKind::Block),
-    ];
-    let fixed = fixed.map(|(name, kind)| {
-        Some(Outbound {
-            name: name.into(),
-            kind,
-        })
-    });
+    let ways = ways?;
     Some(Config {
         main: main?,
         dns: dns?,
@@ -65,9 +60,55 @@ pub(super) fn build(lowered: &[Low], problems: &mut Problems) -> Option<Config> 
         answer_rules: answer_rules?,
         dns_hosts: dns_hosts?,
         dns_ttls: dns_ttls?,
-        outbounds: fixed.into_iter().chain(nodes).collect::<Option<_>>()?,
+        checked: checked(&ways, &order, &outbounds),
+        outbounds: ways,
         rules: rules?,
     })
+}
+
+/// Everything where flows can go, in the order of `Config::outbounds`. `groups` are in that order.
+fn ways(
+    nodes: &[&Low],
+    groups: &[&Low],
+    outbounds: &Outbounds,
+    problems: &mut Problems,
+) -> Option<Vec<Outbound>> {
+    let fixed = FIXED
+        .into_iter()
+        .zip([OutboundKind::Direct, OutboundKind::Block]);
+    let fixed = fixed.map(|(name, kind)| {
+        Some(Outbound {
+            name: name.into(),
+            kind,
+        })
+    });
+    let mut ways: Vec<Option<Outbound>> = fixed.collect();
+    ways.extend(nodes.iter().map(|low| node::build(low, problems)));
+    for low in groups {
+        let group = group::build(low, outbounds, nodes, problems);
+        let name = low.section.name.clone();
+        ways.push(name.zip(group).map(|(name, group)| Outbound {
+            name,
+            kind: OutboundKind::Group(group),
+        }));
+    }
+    ways.into_iter().collect()
+}
+
+/// Nodes that are in groups. `order` has the groups as they stand in `ways`, by their positions
+/// in the file.
+fn checked(ways: &[Outbound], order: &[usize], outbounds: &Outbounds) -> Vec<Checked> {
+    let groups = ways
+        .iter()
+        .enumerate()
+        .filter_map(|(index, way)| match &way.kind {
+            OutboundKind::Group(group) => Some((index, group)),
+            _ => None,
+        });
+    let mut groups: Vec<_> = order.iter().zip(groups).collect();
+    groups.sort_by_key(|(position, _)| **position);
+    let groups: Vec<_> = groups.into_iter().map(|(_, group)| group).collect();
+    group::checked(&groups, outbounds)
 }
 
 /// The list without those that could not be read or stand there twice, which is told.

@@ -190,7 +190,7 @@ fn unknown_section(section: &Section, problems: &mut Problems) {
     let kinds = SECTIONS.iter().map(|spec| spec.kind);
     let wrong = if LATER_SECTIONS.contains(&section.kind.as_str()) {
         Wrong::new(
-            "this version has no groups and subscriptions yet",
+            "this version has no subscriptions yet",
             "write a config node for each server and remove this section",
         )
     } else {

@@ -5,12 +5,15 @@
 
 mod answers;
 mod change;
+mod check;
 mod dns;
+mod group;
 mod help;
 mod high;
 mod link;
 mod low;
 mod names;
+mod nesting;
 mod node;
 mod options;
 mod problem;

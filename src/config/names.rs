@@ -31,14 +31,45 @@ impl<'a> Names<'a> {
     }
 }
 
-/// Outbounds of flows that are no nodes.
+/// Outbounds that are neither nodes nor groups, in the order of `Config::outbounds`.
 pub(super) const FIXED: [&str; 2] = ["direct", "block"];
 
-/// Where flows can go.
-pub(super) struct Outbounds<'a>(pub(super) Names<'a>);
+/// Where flows can go: nodes in file order, then groups in the order of `Config::outbounds`.
+pub(super) struct Outbounds<'a> {
+    nodes: usize,
+    names: Names<'a>,
+}
 
-impl Outbounds<'_> {
-    /// The action, and the index into `Config::outbounds`; a missing node is told. `words` could
+impl<'a> Outbounds<'a> {
+    pub(super) fn new(nodes: &[&'a Low<'a>], groups: &[&'a Low<'a>]) -> Self {
+        Self {
+            nodes: nodes.len(),
+            names: Names::new(nodes.iter().chain(groups).copied()),
+        }
+    }
+
+    /// Index into `Config::outbounds` of a node or group.
+    pub(super) fn index(&self, name: &str) -> Option<usize> {
+        Some(self.names.index(name)? + FIXED.len())
+    }
+
+    /// The name at an index into `Config::outbounds`.
+    pub(super) fn name(&self, index: usize) -> Option<&'a str> {
+        let index = index.checked_sub(FIXED.len())?;
+        self.names.0.get(index).copied()
+    }
+
+    /// Indices of all nodes.
+    pub(super) fn nodes(&self) -> std::ops::Range<usize> {
+        FIXED.len()..FIXED.len() + self.nodes
+    }
+
+    /// There is nothing of this name. `words` could stand there, too.
+    pub(super) fn missing(&self, name: &str, words: &[&'static str]) -> Wrong {
+        self.names.missing("node or group", name, words)
+    }
+
+    /// The action, and the index into `Config::outbounds`; a missing name is told. `words` could
     /// stand there, too.
     pub(super) fn resolve(
         &self,
@@ -52,12 +83,9 @@ impl Outbounds<'_> {
             "direct" => Some((Action::Direct, 0)),
             "block" => Some((Action::Block, 1)),
             name => {
-                let index = self
-                    .0
-                    .index(name)
-                    .and_then(|index| u16::try_from(index + 2).ok());
+                let index = self.index(name).and_then(|index| u16::try_from(index).ok());
                 if index.is_none() && !problems.is_full() {
-                    let wrong = self.0.missing("node", name, words);
+                    let wrong = self.missing(name, words);
                     problems.add(low.place(option), &low.label, option.spec.name, wrong);
                 }
                 index.map(|index| (Action::Proxy, index))

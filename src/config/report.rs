@@ -47,14 +47,15 @@ pub fn check(
 }
 
 fn summary(file_name: &str, config: &Config) -> String {
-    let proxies = config
-        .outbounds
-        .iter()
-        .filter(|outbound| matches!(outbound.kind, OutboundKind::Socks5 { .. }))
-        .count();
+    let count = |fits: fn(&OutboundKind) -> bool| {
+        let kinds = config.outbounds.iter().map(|outbound| &outbound.kind);
+        kinds.filter(|kind| fits(kind)).count()
+    };
+    let proxies = count(|kind| matches!(kind, OutboundKind::Socks5 { .. }));
+    let groups = count(|kind| matches!(kind, OutboundKind::Group(_)));
     format!(
         "{file_name}: good; dae is {}, DNS is {}: interfaces {}, rules {}, nodes {proxies}, \
-         upstreams {}, DNS rules {}\n",
+         groups {groups}, upstreams {}, DNS rules {}\n",
         on_off(config.main.enabled),
         on_off(config.dns.enabled),
         config.main.interfaces.len(),

@@ -48,7 +48,7 @@ fn outbound(low: &Low, outbounds: &Outbounds, problems: &mut Problems) -> Option
     if action == Action::Block {
         let wrong = Wrong::new(
             "nobody can be asked through block",
-            "write direct or the name of a node",
+            "write direct or the name of a node or group",
         );
         problems.add(low.place(&o::OUTBOUND), &low.label, "outbound", wrong);
         return None;

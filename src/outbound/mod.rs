@@ -54,11 +54,11 @@ pub enum Outbound {
 }
 
 impl Outbound {
-    /// As configured.
+    /// As configured. A group carries nothing itself, so flows are refused.
     pub fn new(kind: &OutboundKind) -> Self {
         match kind {
             OutboundKind::Direct => Self::Direct,
-            OutboundKind::Block => Self::Block,
+            OutboundKind::Block | OutboundKind::Group(_) => Self::Block,
             OutboundKind::Socks5 { addr, login } => {
                 Self::Socks5(socks5::Server::new(*addr, login.clone()))
             }

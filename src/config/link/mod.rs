@@ -1,4 +1,5 @@
-//! Links: `udp://192.0.2.1:53` of an upstream, `socks5://user:pass@192.0.2.1:1080` of a node.
+//! Links: `udp://192.0.2.1:53` of an upstream, `socks5://user:pass@192.0.2.1:1080` of a node,
+//! `http://192.0.2.1/` of a check.
 //!
 //! A link may carry a password, and one with a slip of the pen carries it where nobody expects
 //! it. So problems show the scheme, and a port behind a valid address; nothing else.
@@ -8,11 +9,13 @@ use std::net::{IpAddr, SocketAddr};
 use super::problem::{Wrong, nearest};
 use super::values::{not_an_address, usable};
 
+mod check;
 mod node;
 #[cfg(test)]
 mod tests;
 mod upstream;
 
+pub(super) use check::{CheckLink, check};
 pub(super) use node::{NodeLink, SOCKS_PORT, node};
 pub(super) use upstream::{UpstreamHost, UpstreamLink, upstream};
 

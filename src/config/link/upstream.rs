@@ -67,6 +67,7 @@ pub(in crate::config) fn upstream(_: &Spec, text: &str) -> Result<UpstreamLink, 
         return Err(Wrong::new("the link of an upstream has a login", FORM));
     }
     let path = match (transport, tail) {
+        (Transport::Https, "") => DEFAULT_PATH.into(),
         (Transport::Https, tail) => path(tail)?,
         (_, "" | "/") => String::new(),
         _ => {
@@ -93,12 +94,9 @@ pub(in crate::config) fn upstream(_: &Spec, text: &str) -> Result<UpstreamLink, 
     })
 }
 
-/// What stands behind the authority, or what stands for nothing. It goes into a request as it is
-/// (RFC 9110, 7.1: path and query, never a fragment).
-fn path(tail: &str) -> Result<String, Wrong> {
-    if tail.is_empty() {
-        return Ok(DEFAULT_PATH.into());
-    }
+/// What stands behind the authority. It goes into a request as it is (RFC 9110, 7.1: path and
+/// query, never a fragment).
+pub(super) fn path(tail: &str) -> Result<String, Wrong> {
     if tail.contains(['{', '}']) {
         return Err(Wrong::new(
             "the path of the link is a template",

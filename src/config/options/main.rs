@@ -31,7 +31,7 @@ pub static LOG_LEVEL: Opt<LevelFilter> = Opt::new(
 .default("info");
 pub static DEFAULT_OUTBOUND: Opt<String> = Opt::new(
     "default_outbound",
-    Text("direct, block or the name of a node"),
+    Text(OUTBOUND_FORM),
     values::reference,
     "Where connections go that no rule matches.",
 )

@@ -11,6 +11,7 @@ pub(super) mod dns;
 pub(super) mod dns_host;
 pub(super) mod dns_rule;
 pub(super) mod dns_ttl;
+pub(super) mod group;
 pub(super) mod main;
 pub(super) mod node;
 pub(super) mod rule;
@@ -29,16 +30,26 @@ const MAX_ADDRS: usize = 8;
 /// Most pins of one upstream; two are usual, one of them for the next key.
 const MAX_PINS: usize = 8;
 
+/// Most members of a group: all nodes.
+const MAX_MEMBERS: usize = 256;
+/// Most filters of a group.
+const MAX_FILTERS: usize = 32;
+/// Most tags of a node.
+const MAX_TAGS: usize = 16;
+/// Most addresses that a check asks: one of each IP version.
+const MAX_CHECKED: usize = 2;
+
 /// Forms that several sections share.
 const DOMAIN_FORM: &str = "a name like example.com, or suffix:NAME, full:NAME or keyword:TEXT";
 const NET_FORM: &str = "an address or prefix, like 192.168.1.0/24 or 2001:db8::/32";
 const TITLE_FORM: &str = "a name of at most 64 characters";
 const QTYPE_FORM: &str = "a query type by name or number, like A, AAAA, HTTPS or 65";
 const RESOLVER_FORM: &str = "the name of an upstream; or asis or reject alone";
+const OUTBOUND_FORM: &str = "direct, block or the name of a node or group";
 const POLICIES: &[&str] = &["failover", "fastest", "race"];
 
 /// Every section type, in the order of the reference.
-pub(super) static SECTIONS: [SectionSpec; 9] = [
+pub(super) static SECTIONS: [SectionSpec; 10] = [
     SectionSpec {
         kind: "dae",
         naming: Naming::Only("main"),
@@ -101,6 +112,14 @@ pub(super) static SECTIONS: [SectionSpec; 9] = [
         options: node::OPTIONS,
     },
     SectionSpec {
+        kind: "group",
+        naming: Naming::Named,
+        max: 64,
+        help: "Several nodes that stand for one another. A rule, an upstream and option \
+               default_outbound of section dae can name a group wherever they can name a node.",
+        options: group::OPTIONS,
+    },
+    SectionSpec {
         kind: "rule",
         naming: Naming::Ordered,
         max: 4096,
@@ -112,7 +131,7 @@ pub(super) static SECTIONS: [SectionSpec; 9] = [
 ];
 
 /// Section types and options of later versions: a problem says so instead of guessing.
-pub(super) const LATER_SECTIONS: [&str; 2] = ["group", "subscription"];
+pub(super) const LATER_SECTIONS: [&str; 1] = ["subscription"];
 
 /// See [`LATER_SECTIONS`]: (section type, option).
 pub(super) const LATER_OPTIONS: [(&str, &str); 2] =

@@ -46,4 +46,13 @@ pub static PASSWORD: Opt<String> = Opt::new(
 )
 .secret();
 
-pub(super) static OPTIONS: &[&dyn AnyOpt] = &[&URL, &TYPE, &SERVER, &PORT, &USERNAME, &PASSWORD];
+pub static TAG: Opt<Box<str>> = Opt::new(
+    "tag",
+    Text("a word of at most 64 bytes"),
+    values::tag,
+    "Words by which filters of groups find the node.",
+)
+.list(MAX_TAGS);
+
+pub(super) static OPTIONS: &[&dyn AnyOpt] =
+    &[&URL, &TYPE, &SERVER, &PORT, &USERNAME, &PASSWORD, &TAG];

@@ -95,7 +95,7 @@ pub static INTERFACE: Opt<String> = Opt::new(
 .selector();
 pub static OUTBOUND: Opt<String> = Opt::new(
     "outbound",
-    Text("direct, block or the name of a node"),
+    Text(OUTBOUND_FORM),
     values::reference,
     "Where the connection goes. direct leaves it to the kernel, block drops it.",
 )

@@ -28,7 +28,7 @@ pub static ADDR: Opt<IpAddr> = Opt::new(
 .list(MAX_ADDRS);
 pub static OUTBOUND: Opt<String> = Opt::new(
     "outbound",
-    Text("direct or the name of a node"),
+    Text("direct or the name of a node or group"),
     values::reference,
     "Through what the server is reached.",
 )

@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use crate::rules::{Rule, Verdict};
 
 mod dns;
+mod group;
 
 pub use dns::{
     AnswerAction, AnswerRule, Candidates, Dns, DnsHost, DnsRule, DnsTtl, Host, HttpsRecords,
     Policy, Resolver, Roots, Tls, Transport, Upstream,
 };
+pub use group::{Check, Checked, Group, GroupPolicy, HttpCheck, Member};
 
 /// The whole configuration. One that exists is valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,8 +30,11 @@ pub struct Config {
     pub dns_hosts: Vec<DnsHost>,
     /// `config dns_ttl`, in file order; the first that accepts a name decides.
     pub dns_ttls: Vec<DnsTtl>,
-    /// Where flows can go: 0 is direct, 1 is block, then the nodes in file order.
+    /// Where flows can go: 0 is direct, 1 is block, then the nodes in file order, then the
+    /// groups, each behind all that it refers to; at most 65,536.
     pub outbounds: Vec<Outbound>,
+    /// Every node that is a member of a group, once, in file order.
+    pub checked: Vec<Checked>,
     /// `config rule`s that are enabled, in file order, at most [`crate::rules::MAX_RULES`].
     pub rules: Vec<Rule>,
 }
@@ -78,7 +83,7 @@ pub enum Attach {
 /// Where a flow can go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outbound {
-    /// `direct`, `block`, or the node's section name.
+    /// `direct`, `block`, or the section name of a node or group; distinct.
     pub name: String,
     /// How.
     pub kind: OutboundKind,
@@ -99,6 +104,8 @@ pub enum OutboundKind {
         /// take an empty one, and `socks5://user@host:port` has no other).
         login: Option<(String, Secret)>,
     },
+    /// One of several.
+    Group(Group),
 }
 
 /// A value that is never printed.

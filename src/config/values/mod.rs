@@ -12,6 +12,7 @@ use super::types::Attach;
 
 mod address;
 mod dns;
+mod group;
 mod tls;
 
 pub(super) use address::{
@@ -20,6 +21,10 @@ pub(super) use address::{
 pub use dns::qtype_name;
 pub(super) use dns::{
     Action, action, domain, host, host_name, https_records, local_domain, policy, prefer, qtype,
+};
+pub(super) use group::{
+    Filter, Offset, PolicyWord, dns_server, filter, group_policy, milliseconds, offset, seconds,
+    tag,
 };
 pub(super) use tls::{pin, roots, tls_name};
 
