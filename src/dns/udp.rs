@@ -22,6 +22,7 @@ use crate::config::{self, OutboundKind};
 use crate::net::dial;
 use crate::net::watch::Watch;
 use crate::outbound::Outbound;
+use crate::outbound::group::first_way;
 
 /// Datagrams taken from one socket before the next one has its turn.
 const DRAIN: usize = 8;
@@ -96,7 +97,7 @@ impl Exchanges {
         outbounds: &[config::Outbound],
     ) {
         let through = |(id, upstream): (UpstreamId, &config::Upstream)| {
-            let kind = &outbounds.get(upstream.outbound)?.kind;
+            let kind = first_way(outbounds, upstream.outbound)?;
             let direct = *kind == OutboundKind::Direct;
             (!direct).then(|| (id, Rc::new(Outbound::new(kind))))
         };

@@ -11,6 +11,7 @@ use async_executor::LocalExecutor;
 use super::relay::Traffic;
 use crate::config;
 use crate::outbound::Outbound;
+use crate::outbound::group::first_way;
 use crate::rules::{Action, Proto, Verdict};
 
 /// Decides a flow: transport, client, original destination.
@@ -40,12 +41,13 @@ impl Shared {
         decide: Decide,
         executor: Rc<LocalExecutor<'static>>,
     ) -> Self {
-        let way = |outbound: &config::Outbound| Way {
+        let way = |(index, outbound): (usize, &config::Outbound)| Way {
             name: outbound.name.clone(),
-            outbound: Outbound::new(&outbound.kind),
+            // Nothing is known of nodes yet, so a group is the first that its policy chooses.
+            outbound: Outbound::new(first_way(outbounds, index).unwrap_or(&outbound.kind)),
             traffic: Traffic::default(),
         };
-        let ways = outbounds.iter().map(way).collect();
+        let ways = outbounds.iter().enumerate().map(way).collect();
         Self {
             ways,
             decide,

@@ -1,7 +1,10 @@
 //! How flows leave: directly, not at all, or through a node. I/O is in the outbound's own file.
 
 mod direct;
+pub mod group;
+pub mod network;
 pub mod socks5;
+pub mod standing;
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -54,7 +57,8 @@ pub enum Outbound {
 }
 
 impl Outbound {
-    /// As configured. A group carries nothing itself, so flows are refused.
+    /// As configured. A group carries nothing itself, so flows are refused: whoever means one
+    /// of its nodes asks [`group`] first.
     pub fn new(kind: &OutboundKind) -> Self {
         match kind {
             OutboundKind::Direct => Self::Direct,

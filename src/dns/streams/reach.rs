@@ -15,6 +15,7 @@ use crate::dns::upstream::{Server, UpstreamId};
 use crate::error::{IoContext, Result};
 use crate::net::dial::within;
 use crate::net::tls::{self, Anchors, Checks};
+use crate::outbound::group::first_way;
 use crate::outbound::{DIAL_LIMIT, DialError, Outbound};
 
 /// A connection without a query is closed after this time. A handshake of TLS is dear for
@@ -97,7 +98,8 @@ impl Prepared {
         let mut files = HashMap::new();
         let prepare = |upstream: &Upstream| {
             let what = || format!("prepare upstream '{}'", upstream.name);
-            let kind = &config.outbounds[upstream.outbound].kind;
+            let kind = first_way(&config.outbounds, upstream.outbound);
+            let kind = kind.unwrap_or(&OutboundKind::Block);
             let speech = Speech::new(upstream, &mut files).context(what)?;
             Ok(Rc::new(Reach::new(&upstream.name, kind.clone(), speech)))
         };
