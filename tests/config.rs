@@ -213,6 +213,18 @@ fn huge_files_are_answered_in_time() {
     sound(format!("{main}config rule\n{values}").as_bytes()).unwrap_err();
     let all: String = (0..64).map(|n| format!("\tlist node g{n}\n")).collect();
     let groups = (0..64).map(|n| format!("config group g{n}\n{all}"));
+    let nodes = (100..356).map(|n| {
+        let url = "option url socks5://192.0.2.1";
+        format!("config node n{n}{}\n\t{url}\n", "x".repeat(60))
+    });
+    let nodes: String = nodes.collect();
+    let slow = |patterns: usize| {
+        let slow = "\tlist filter '!regex:(x?x?x?x?){2}z$'\n".repeat(patterns);
+        format!("{main}{nodes}config group slow\n{slow}config group fast\n")
+    };
+    sound(slow(16).as_bytes()).unwrap();
+    let more = slow(16) + "\toption filter '!regex:z'\n";
+    told(&more, "more than 16 regular expressions");
     let tangle = format!("{main}{}", groups.collect::<String>());
     sound(tangle.as_bytes()).unwrap_err();
     sound("config dae 'main\n".repeat(60_000).as_bytes()).unwrap_err();

@@ -11,6 +11,35 @@ use super::types::{Checked, Group, GroupPolicy, Member};
 use super::values::{Filter, PolicyWord};
 use super::{check, rule};
 
+/// Most regular expressions of a file. Each is held against every node: that many of the largest
+/// take seconds on a small router.
+const MAX_PATTERNS: usize = 16;
+
+/// Tells of the first group with which there are too many regular expressions.
+pub(super) fn too_many_patterns(groups: &[&Low], problems: &mut Problems) -> bool {
+    let mut count = 0;
+    let passes = |low: &&&Low| {
+        let filters = low.list(&o::FILTER);
+        let is_pattern = |item: &&Item<Filter>| matches!(item.value, Filter::Pattern(_));
+        count += filters.iter().filter(is_pattern).count();
+        count > MAX_PATTERNS
+    };
+    let Some(low) = groups.iter().find(passes) else {
+        return false;
+    };
+    let wrong = Wrong::new(
+        format!("there are more than {MAX_PATTERNS} regular expressions in the file"),
+        "remove some, or write keyword: or tag: and a text",
+    );
+    problems.add(
+        low.place(&o::FILTER),
+        &low.label,
+        o::FILTER.spec.name,
+        wrong,
+    );
+    true
+}
+
 /// Builds a group; None when something was or is told. `nodes` are all there are.
 pub(super) fn build(
     low: &Low,
@@ -148,6 +177,7 @@ impl Accepts {
         let fits = |filter: &Filter| match filter {
             Filter::Name(whole) => name == &**whole,
             Filter::Keyword(part) => lower.contains(&**part),
+            Filter::Pattern(pattern) => pattern.accepts(name),
             Filter::Tag(tag) => tags.iter().any(|item| item.value == *tag),
         };
         self.names.accepts(fits) && self.tags.accepts(fits)

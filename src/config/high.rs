@@ -84,6 +84,9 @@ fn ways(
     });
     let mut ways: Vec<Option<Outbound>> = fixed.collect();
     ways.extend(nodes.iter().map(|low| node::build(low, problems)));
+    if group::too_many_patterns(groups, problems) {
+        return None;
+    }
     for low in groups {
         let group = group::build(low, outbounds, nodes, problems);
         let name = low.section.name.clone();

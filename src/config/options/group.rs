@@ -16,10 +16,11 @@ pub static NODE: Opt<String> = Opt::new(
 .list(MAX_MEMBERS);
 pub static FILTER: Opt<Filter> = Opt::new(
     "filter",
-    Text("a node's name, or keyword:TEXT or tag:TEXT"),
+    Text("a node's name, or keyword:TEXT, regex:PATTERN or tag:TEXT"),
     values::filter,
     "Further members: all nodes whose name and tags are accepted, in the order of the file. \
-     keyword accepts names that contain the text, in any case. With neither node nor filter \
+     keyword accepts names that contain the text, in any case, regex those in which the \
+     pattern is found. When there are filters for names and for tags, both must accept. With neither node nor filter \
      every node is a member.",
 )
 .selector()
