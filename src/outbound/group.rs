@@ -12,6 +12,7 @@ mod tests;
 
 pub use choices::ChoiceError;
 
+use super::dice::further;
 use super::network::{NETWORKS, Network};
 use super::standing::{Known, Nothing};
 use crate::config::{self, Group, GroupPolicy, OutboundKind};
@@ -208,7 +209,7 @@ impl Groups {
                 break;
             };
             way = member.outbound;
-            random = order::further(random);
+            random = further(random);
         }
         way
     }

@@ -1,7 +1,9 @@
 //! How flows leave: directly, not at all, or through a node. I/O is in the outbound's own file.
 
+pub mod dice;
 mod direct;
 pub mod group;
+pub mod health;
 pub mod network;
 pub mod socks5;
 pub mod standing;

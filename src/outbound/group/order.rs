@@ -2,6 +2,7 @@
 
 use super::{Groups, MAX_CANDIDATES, Set};
 use crate::config::GroupPolicy;
+use crate::outbound::dice::{below, further};
 use crate::outbound::network::Network;
 use crate::outbound::standing::{Known, Life, Times};
 
@@ -61,24 +62,14 @@ pub(super) fn drawn(
     let all = 0..set.config.members.len();
     let usable = all.clone().filter(is_usable).count();
     match usable {
-        0 => all.clone().nth(below(random, all.len())),
-        usable => all.filter(is_usable).nth(below(random, usable)),
+        0 => all.clone().nth(at_random(random, all.len())),
+        usable => all.filter(is_usable).nth(at_random(random, usable)),
     }
 }
 
-/// A number below `bound`, which is not 0; each as likely as the other.
-fn below(random: u64, bound: usize) -> usize {
-    // Less than `bound`, so it fits.
-    ((u128::from(random) * bound as u128) >> 64) as usize
-}
-
-/// Another number for the next group on the way (the finalizer of SplitMix64: Steele, Lea and
-/// Flood 2014).
-pub(super) fn further(random: u64) -> u64 {
-    let mut z = random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+fn at_random(random: u64, count: usize) -> usize {
+    // Below the count, so it fits.
+    below(random, count as u64) as usize
 }
 
 /// How good a member is, by the measure of the group's own policy. A group is as good as the

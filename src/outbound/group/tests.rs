@@ -205,7 +205,7 @@ fn chance_is_fair_and_passes_over_the_dead() {
     let count = |bench: &mut Bench| {
         let mut counts = [0; 4];
         for n in 0..12_000u64 {
-            let random = order::further(n);
+            let random = further(n);
             let choice = bench.choose_in("g", TCP4, random);
             let first = bench.index("a");
             counts[choice.outbound - first] += 1;
