@@ -8,8 +8,6 @@
 
 mod air;
 mod item;
-#[cfg(test)]
-mod model;
 mod plan;
 #[cfg(test)]
 mod tests;

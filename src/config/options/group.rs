@@ -57,7 +57,7 @@ pub static OFFSET: Opt<Offset> = Opt::new(
 .list(MAX_MEMBERS);
 pub static FALLBACK: Opt<String> = Opt::new(
     "fallback",
-    Text("direct, block or the name of a group"),
+    Text(OUTBOUND_FORM),
     values::reference,
     "What carries connections when no member lives. Unless written the members are tried all the \
      same.",

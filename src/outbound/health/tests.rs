@@ -1,7 +1,9 @@
+mod model;
+
 use super::*;
 use crate::outbound::standing::Life;
 
-pub(super) const TCP4: Network = Network::ALL[0];
+const TCP4: Network = Network::ALL[0];
 const TCP6: Network = Network::ALL[1];
 const UDP4: Network = Network::ALL[2];
 const MS: Duration = Duration::from_millis(1);
@@ -11,10 +13,10 @@ const S: Duration = Duration::from_secs(1);
 const A: usize = 2;
 const B: usize = 3;
 
-pub(super) const HTTP: &str = "\toption check_url http://192.0.2.80/\n";
+const HTTP: &str = "\toption check_url http://192.0.2.80/\n";
 
 /// Nodes in one group with these options.
-pub(super) fn config(nodes: &[&str], options: &str) -> Config {
+fn config(nodes: &[&str], options: &str) -> Config {
     let node = |name: &&str| format!("config node {name}\n\toption url socks5://192.0.2.1\n");
     let nodes: String = nodes.iter().map(node).collect();
     let text = format!("config dae 'main'\n{nodes}config group 'g'\n{options}");
@@ -78,6 +80,11 @@ impl Bench {
             self.now = at;
             self.health.tick(at);
             self.take_effects();
+            let next = self.health.next_deadline();
+            assert!(
+                next.is_none_or(|next| next > at),
+                "woken twice for one thing"
+            );
         }
         self.now = end;
     }

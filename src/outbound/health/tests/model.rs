@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::tests::{HTTP, config};
 use super::*;
-use crate::outbound::standing::Life;
 
 const NODES: usize = 6;
 
