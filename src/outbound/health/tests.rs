@@ -338,6 +338,52 @@ fn a_network_that_is_down_for_all_is_nobodys_fault() {
 }
 
 #[test]
+fn eight_witnesses_are_enough() {
+    let names: Vec<String> = (0..20).map(|n| format!("n{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    for (failing, down) in [(7, false), (8, true)] {
+        let mut bench = Bench::alive(&names);
+        for node in A..A + failing {
+            bench.fails(node, Fault::Remote);
+            bench.fails(node, Fault::Remote);
+        }
+        let direct = bench.under_way.iter().position(|check| check.3).unwrap();
+        let (id, ..) = bench.under_way.remove(direct);
+        bench.health.check_done(id, REMOTE, bench.now);
+        bench.take_effects();
+        assert_eq!(bench.health.is_down(TCP4), down, "{failing}");
+    }
+}
+
+#[test]
+fn after_an_outage_all_are_looked_at() {
+    let mut bench = Bench::alive(&["a", "b"]);
+    bench.until_checked();
+    bench.settle(|_| REMOTE);
+    assert!(bench.health.is_down(TCP4));
+    let before = bench.health.counters().checks;
+    bench.pass(S / 2);
+    assert_eq!(bench.health.counters().checks - before, 0, "nobody was due");
+    bench.health.heard(TCP4, bench.now);
+    bench.take_effects();
+    let mut asked: Vec<usize> = bench.under_way.iter().map(|check| check.1).collect();
+    asked.sort_unstable();
+    assert_eq!(asked, [A, B]);
+}
+
+#[test]
+fn checks_do_not_march_in_step() {
+    let bench = Bench::alive(&["a", "b", "c"]);
+    let due = |node: &Node| node.items[TCP4.index()].due.unwrap();
+    let mut dues: Vec<Instant> = bench.health.nodes.iter().map(due).collect();
+    dues.sort_unstable();
+    // Answered at steps of 100 ms.
+    let step = dues[0].duration_since(bench.now).as_micros() % 100_000;
+    let same = |due: &Instant| due.duration_since(bench.now).as_micros() % 100_000 == step;
+    assert!(!dues[1..].iter().any(same), "{dues:?}");
+}
+
+#[test]
 fn what_was_heard_before_the_failure_says_nothing() {
     let mut bench = Bench::alive(&["a", "b"]);
     bench.works(B);
