@@ -341,3 +341,23 @@ fn a_node_carries_the_queries_of_an_upstream_by_one_association() {
     assert!(hand.0.recv(&mut [0; 512]).is_err(), "asked directly");
     server.wait_for("closed", |stats| stats.upstream_sockets == 0);
 }
+
+#[test]
+fn an_upstream_through_a_group_uses_the_member_that_is_chosen() {
+    let (hand, one, two) = (Hand::new(), Node::start(), Node::start());
+    let upstream = hand.0.local_addr().unwrap();
+    let mut text = config(&format!("udp://{upstream}"), &[]);
+    text +=
+        "\toption outbound 'g'\nconfig group 'g'\n\toption policy 'fixed'\n\toption fixed 'two'\n";
+    for (name, node) in [("one", &one), ("two", &two)] {
+        text += &format!(
+            "config node '{name}'\n\toption url 'socks5://{}'\n",
+            node.addr
+        );
+    }
+    let server = Running::start(&text);
+    let mut client = server.udp();
+    hand.exchange(&mut client, "grouped.example");
+    let taken = [one, two].map(|node| node.associations.load(Ordering::Relaxed));
+    assert_eq!(taken, [0, 1]);
+}

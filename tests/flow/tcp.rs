@@ -202,3 +202,26 @@ fn a_reset_while_the_other_side_takes_nothing_is_noticed_too() {
     assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
     assert!(is_reset(&server));
 }
+
+#[test]
+fn a_group_carries_flows_by_the_member_that_is_chosen() {
+    const LENGTH: usize = 100_000;
+    let scene = Scene::with(&[MICROSOCKS, DANTE], |config| {
+        let text = format!(
+            "config dae 'main'\nconfig node 'n0'\n\toption url '{MICROSOCKS}'\n\
+             config node 'n1'\n\toption url '{DANTE}'\n\
+             config group 'g'\n\toption policy 'fixed'\n\toption fixed 'n1'\n"
+        );
+        let grouped = dae::config::Config::parse("test", text.as_bytes()).unwrap();
+        config.outbounds = grouped.outbounds;
+    });
+    scene.serve(serve_exchange(LENGTH));
+    // Nothing goes out another way while the node is not there.
+    let refused = scene.connect("203.0.113.4");
+    assert!(is_reset(&refused));
+    let _dante = Dante::start(&scene.home.internet);
+    exchange(&scene, "203.0.113.4", LENGTH);
+    let stats = scene.router.wait("ended", |stats| stats.tcp.active == 0);
+    assert_eq!(stats.outbounds[4].bytes_up, LENGTH as u64);
+    assert_eq!(stats.tcp.dial_failed, 1);
+}
