@@ -630,3 +630,27 @@ fn an_outage_outlives_a_reload_but_not_those_who_are_asked() {
         .reconfigure(&config(&["a", "b"], ""), bench.now);
     assert!(!bench.health.is_down(TCP4));
 }
+
+#[test]
+fn groups_follow_health() {
+    let config = config(&["a", "b"], &format!("{HTTP}\toption fallback block\n"));
+    let group = config.outbounds.len() - 1;
+    let mut groups = crate::outbound::group::Groups::new(&config.outbounds);
+    let mut bench = Bench::alive(&["a", "b"]);
+    let mut chosen = |bench: &Bench| groups.choose(group, TCP4, 0, &bench.health).outbound;
+    assert_eq!(chosen(&bench), A);
+    // Two flows fail: the next one goes elsewhere, before anybody knows why.
+    bench.fails(A, Fault::Remote);
+    assert_eq!(chosen(&bench), A);
+    bench.fails(A, Fault::Remote);
+    assert_eq!((bench.life(A), chosen(&bench)), (Life::Suspect, B));
+    bench.works(B);
+    assert_eq!((bench.life(A), chosen(&bench)), (Life::Dead, B));
+    bench.works(B);
+    bench.fails(B, Fault::Remote);
+    bench.fails(B, Fault::Remote);
+    assert_eq!(chosen(&bench), 1, "block");
+    bench.works(A);
+    assert_eq!(chosen(&bench), A);
+    assert_eq!(groups.choose(group, UDP4, 0, &bench.health).outbound, A);
+}
