@@ -7,8 +7,6 @@ use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use async_executor::{LocalExecutor, Task};
-use async_io::{Async, Timer};
 use futures_lite::future;
 
 use super::forward::{Effect, Forwarder};
@@ -24,6 +22,7 @@ use super::udp::{Exchanges, Parcel};
 use crate::config::Config;
 use crate::error::{IoContext, Result};
 use crate::net::listen;
+use crate::net::reactor::{self, Interest, Source, Task, Timer};
 use crate::net::reply::Replier;
 
 /// While connections are open, idle and slow ones are looked for so often.
@@ -84,10 +83,9 @@ pub struct Server {
     pub(super) streams: Streams,
     pub(super) clients: Clients,
     pub(super) udp: Vec<UdpListener>,
-    tcp: Vec<(Async<TcpListener>, bool)>,
+    tcp: Vec<(Source<TcpListener>, bool)>,
     replier: Option<Rc<Replier>>,
     learn: Learn,
-    executor: Rc<LocalExecutor<'static>>,
     unsent: Cell<u64>,
     /// What the alarm is set to, and how to set it anew.
     alarm: Cell<Option<Instant>>,
@@ -103,7 +101,6 @@ impl Server {
         listeners: Listeners,
         replier: Option<Rc<Replier>>,
         learn: Learn,
-        executor: Rc<LocalExecutor<'static>>,
     ) -> Result<Rc<Self>> {
         let Listeners {
             transparent_udp,
@@ -124,7 +121,7 @@ impl Server {
         let forwarder = Forwarder::new(config, ourselves, Instant::now());
         let reaches = Prepared::new(config)?;
         let reaches = reaches.name(forwarder.upstreams().map(|(id, _)| id));
-        let exchanges = Exchanges::new().context(|| "open an epoll")?;
+        let exchanges = Exchanges::new();
         exchanges.configure(forwarder.upstreams(), &config.outbounds);
         Ok(Rc::new(Self {
             forwarder: RefCell::new(forwarder),
@@ -141,11 +138,15 @@ impl Server {
                 .collect::<Result<_>>()?,
             tcp: tcp
                 .into_iter()
-                .map(|(socket, transparent)| Ok((Async::new(socket).context(what)?, transparent)))
+                .map(|(socket, transparent)| {
+                    Ok((
+                        Source::new(socket, Interest::Read).context(what)?,
+                        transparent,
+                    ))
+                })
                 .collect::<Result<_>>()?,
             replier,
             learn,
-            executor,
             unsent: Cell::new(0),
             alarm: Cell::new(None),
             rearm: Notify::default(),
@@ -211,7 +212,7 @@ impl Server {
     }
 
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + 'static) -> Task<()> {
-        self.executor.spawn(task)
+        reactor::spawn(task)
     }
 
     /// A number that nobody can guess.

@@ -6,8 +6,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
-use async_executor::LocalExecutor;
-
 use super::relay::Traffic;
 use crate::config;
 use crate::outbound::Outbound;
@@ -30,16 +28,11 @@ pub(super) struct Way {
 pub(super) struct Shared {
     pub ways: Vec<Way>,
     pub decide: Decide,
-    pub executor: Rc<LocalExecutor<'static>>,
     pub busy: Signal,
 }
 
 impl Shared {
-    pub fn new(
-        outbounds: &[config::Outbound],
-        decide: Decide,
-        executor: Rc<LocalExecutor<'static>>,
-    ) -> Self {
+    pub fn new(outbounds: &[config::Outbound], decide: Decide) -> Self {
         let way = |outbound: &config::Outbound| Way {
             name: outbound.name.clone(),
             outbound: Outbound::new(&outbound.kind),
@@ -49,7 +42,6 @@ impl Shared {
         Self {
             ways,
             decide,
-            executor,
             busy: Signal::default(),
         }
     }
