@@ -179,6 +179,12 @@ impl Poller {
         Ok(self.epoll()?.add(socket, event)?)
     }
 
+    /// Sources and watches that are there.
+    #[cfg(test)]
+    pub fn count(&self) -> usize {
+        self.places.borrow().iter().count()
+    }
+
     /// A place for somebody new.
     pub fn enter(&self, who: Place) -> usize {
         self.places.borrow_mut().insert(who)
@@ -223,6 +229,28 @@ fn timeout(limit: Option<Duration>) -> EpollTimeout {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_end_or_an_error_is_told_to_both_directions() {
+        for (events, told) in [
+            (EpollFlags::EPOLLIN, (true, false, false)),
+            (EpollFlags::EPOLLOUT, (false, true, false)),
+            (EpollFlags::EPOLLRDHUP, (true, false, true)),
+            (EpollFlags::EPOLLHUP, (true, true, true)),
+            (EpollFlags::EPOLLERR, (true, true, true)),
+        ] {
+            let state = State::default();
+            state.read.clear();
+            state.write.clear();
+            state.tell(events);
+            let seen = (&state.read.ready, &state.write.ready, &state.ended);
+            assert_eq!(
+                (seen.0.get(), seen.1.get(), seen.2.get()),
+                told,
+                "{events:?}"
+            );
+        }
+    }
 
     #[test]
     fn limits_are_rounded_up_to_milliseconds() {
