@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::time::Duration;
 
-use futures_lite::{AsyncReadExt as _, AsyncWriteExt as _, FutureExt as _};
+use futures_lite::{AsyncReadExt as _, AsyncWriteExt as _, FutureExt as _, future};
 
 use super::request::{self, MAX_HEAD, Reply};
 use crate::error::{IoContext as _, Result};
@@ -59,6 +59,7 @@ impl Endpoint {
                 }
             };
             if self.clients.get() >= MAX_CLIENTS {
+                future::yield_now().await;
                 continue;
             }
             self.clients.set(self.clients.get() + 1);

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use futures_lite::{AsyncReadExt as _, AsyncWriteExt as _, FutureExt as _};
+use futures_lite::{AsyncReadExt as _, AsyncWriteExt as _, FutureExt as _, future};
 use serde_json::Value;
 
 use crate::error::{Error, IoContext as _, Result};
@@ -81,6 +81,7 @@ impl Control {
                 }
             };
             if self.clients.get() >= MAX_CLIENTS {
+                future::yield_now().await;
                 continue;
             }
             self.clients.set(self.clients.get() + 1);

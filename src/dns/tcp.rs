@@ -43,7 +43,7 @@ const MAX_UNREAD: usize = 128 * 1024;
 /// What the kernel keeps for a client that does not read, bytes (it takes twice as much).
 const SEND_BUFFER: usize = 32 * 1024;
 
-/// Connections accepted before others have their turn.
+/// Connections accepted, or reads of one, before others have their turn.
 const TURN: u32 = 16;
 
 /// Pause after an error of accept, such as no file descriptor left.
@@ -243,6 +243,7 @@ impl Connection {
     async fn read(&self, server: &Weak<Server>, mut stream: &Source<TcpStream>) -> io::Result<()> {
         let mut frames = Frames::new(MAX_QUERY);
         let mut answers = Vec::new();
+        let mut reads: u32 = 0;
         loop {
             while let Some(message) = frames.next()? {
                 self.reading.set(None);
@@ -265,7 +266,10 @@ impl Connection {
             frames.came(count);
             self.active.set(Instant::now());
             // A client that always has more must not keep the thread.
-            future::yield_now().await;
+            reads = reads.wrapping_add(1);
+            if reads.is_multiple_of(TURN) {
+                future::yield_now().await;
+            }
         }
         self.reading.set(None);
         while !self.is_quiet() {
@@ -290,7 +294,7 @@ impl Server {
                     Timer::after(PAUSE).await;
                 }
             }
-            turns += 1;
+            turns = turns.wrapping_add(1);
             if turns.is_multiple_of(TURN) {
                 future::yield_now().await;
             }
