@@ -43,7 +43,7 @@ impl Parts {
         let dns = if config.dns.enabled {
             let shared = plumbing.clone();
             let learn =
-                Rc::new(move |name: &str, addrs: &[IpAddr], ttl| shared.learn(name, addrs, ttl));
+                Rc::new(move |name: Rc<str>, addrs: &[IpAddr], ttl| shared.learn(name, addrs, ttl));
             Some(dns::Server::new(config, listeners.dns, replier, learn)?)
         } else {
             None

@@ -115,7 +115,7 @@ impl Plumbing {
     }
 
     /// An answer said that `name` has these addresses.
-    pub fn learn(&self, name: &str, addrs: &[IpAddr], ttl: u32) {
+    pub fn learn(&self, name: Rc<str>, addrs: &[IpAddr], ttl: u32) {
         let mut updates = Vec::new();
         let addrs = addrs.iter().copied();
         self.names

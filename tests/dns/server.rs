@@ -92,11 +92,11 @@ impl Running {
                 }
             }
             let replier = transparent.then(|| Rc::new(Replier::new().unwrap()));
-            let learn = Rc::new(move |name: &str, addrs: &[IpAddr], ttl| {
+            let learn = Rc::new(move |name: Rc<str>, addrs: &[IpAddr], ttl| {
                 notes
                     .lock()
                     .unwrap()
-                    .push((name.to_owned(), addrs.to_vec(), ttl));
+                    .push((name.to_string(), addrs.to_vec(), ttl));
             });
             let server = Server::new(&config, listeners, replier, learn).unwrap();
             // SAFETY: no arguments.
