@@ -169,9 +169,9 @@ class Bench:
                        "+tries=1", "+time=1", check=False)
         return "198.18." in text
 
-    def load(self, pid, *options, seconds):
+    def load(self, pid, *options, seconds, port=PORT):
         """Runs dnsperf with these options against the server; what came of it."""
-        argv = self._elsewhere(["dnsperf", "-s", "127.0.0.1", "-p", str(PORT)])
+        argv = self._elsewhere(["dnsperf", "-s", "127.0.0.1", "-p", str(port)])
         before = cpu_ns(pid)
         report = net.run(NAMESPACE, *argv, *options, timeout=seconds + 60)
         spent = cpu_ns(pid) - before
@@ -293,14 +293,17 @@ def forwarded(bench, transport):
 
 
 def steady(bench, server, transport):
-    """5,000 fresh queries a second for half a minute; only dae is held to the bars."""
+    """5,000 fresh queries a second for half a minute; only dae is held to the bars. `nobody`
+    is the upstream itself: what this machine and dnsperf take, whoever is measured."""
     seconds = bench.chosen.seconds
     undo = net.Undo()
     try:
-        pid = bench.serve(undo, server, transport)
+        pid, port = os.getpid(), UPSTREAM
+        if server != "nobody":
+            pid, port = bench.serve(undo, server, transport), PORT
         names = bench.names(RATE * seconds)
         run = bench.load(pid, "-d", names, "-n", "1", "-Q", str(RATE), "-q", "4000", "-v",
-                         seconds=seconds)
+                         seconds=seconds, port=port)
     finally:
         undo.run()
     what = f"{RATE:,} fresh queries a second, {transport}, {server}"
@@ -341,6 +344,7 @@ def body(undo, chosen):
     }
     for transport in TRANSPORTS:
         parts[f"forwarded-{transport}"] = lambda transport=transport: forwarded(bench, transport)
+    parts["steady-UDP-nobody"] = lambda: steady(bench, "nobody", "UDP")
     for transport in TRANSPORTS:
         for server in ("dae", "smartdns"):
             parts[f"steady-{transport}-{server}"] = (

@@ -10,15 +10,12 @@ mod plumbing;
 mod reload;
 mod signals;
 mod status;
-mod woken;
 
 use std::fs;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use async_executor::LocalExecutor;
-use async_io::Timer;
 use futures_lite::{FutureExt as _, future};
 use nix::sys::signal::Signal;
 
@@ -26,6 +23,7 @@ use crate::control::http::Endpoint;
 use crate::control::{log as log_lines, metrics, socket::Control};
 use crate::error::{IoContext as _, Result};
 use crate::kernel;
+use crate::net::reactor::{self, Timer};
 use listeners::Listeners;
 use load::Loaded;
 use parts::Parts;
@@ -33,7 +31,6 @@ use plumbing::Plumbing;
 use reload::Reloader;
 use signals::Signals;
 use status::Status;
-use woken::Woken;
 
 /// Names whose lease has ended are forgotten so often.
 const NAMES_EVERY: Duration = Duration::from_secs(5);
@@ -89,11 +86,10 @@ fn live(
     signals: &Signals,
 ) -> Result<()> {
     let Loaded { config, image } = loaded;
-    let executor = Rc::new(LocalExecutor::new());
     let mut listeners = Listeners::open(&config)?;
     let metrics = listeners.metrics.take();
     let plumbing = Plumbing::connect(config, image, &listeners, run_dir)?;
-    let mut parts = Parts::make(&plumbing, listeners, &executor)?;
+    let mut parts = Parts::make(&plumbing, listeners)?;
     log::info!(event = "start", version = env!("CARGO_PKG_VERSION"); "");
 
     let reloader = Rc::new(Reloader::new(
@@ -106,10 +102,10 @@ fn live(
         let control = async {
             let status = status.clone();
             let answer = Rc::new(move |request: &str| status.answer(request));
-            control.run(&executor, answer).await;
+            control.run(answer).await;
             Ok(())
         };
-        let metrics = serve_metrics(metrics, &executor, status.clone());
+        let metrics = serve_metrics(metrics, status.clone());
         let served = parts
             .run()
             .or(control)
@@ -120,22 +116,18 @@ fn live(
             .or(served)
             .await
     };
-    let ended = async_io::block_on(executor.run(Woken::new(main)));
+    let ended = reactor::block_on(main);
     let undone = plumbing.disconnect();
     log::info!(event = "stop"; "");
     ended.and(undone)
 }
 
-async fn serve_metrics(
-    endpoint: Option<Endpoint>,
-    executor: &LocalExecutor<'static>,
-    status: Rc<Status>,
-) -> Result<()> {
+async fn serve_metrics(endpoint: Option<Endpoint>, status: Rc<Status>) -> Result<()> {
     let Some(endpoint) = endpoint else {
         return future::pending().await;
     };
     let page = Rc::new(move || metrics::render(&status.document()));
-    endpoint.run(executor, page).await;
+    endpoint.run(page).await;
     Ok(())
 }
 

@@ -6,12 +6,11 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::time::Duration;
 
-use async_executor::LocalExecutor;
-use async_io::{Async, Timer};
-use futures_lite::{AsyncReadExt as _, AsyncWriteExt as _, FutureExt as _};
+use futures_lite::{AsyncReadExt as _, AsyncWriteExt as _, FutureExt as _, future};
 
 use super::request::{self, MAX_HEAD, Reply};
 use crate::error::{IoContext as _, Result};
+use crate::net::reactor::{self, Interest, Source, Timer};
 
 /// Clients served at once; one more is closed.
 const MAX_CLIENTS: usize = 8;
@@ -25,25 +24,34 @@ pub type Page = Rc<dyn Fn() -> String>;
 
 /// A listener that gives out one page.
 pub struct Endpoint {
-    listener: Async<TcpListener>,
+    listener: Source<TcpListener>,
     clients: Rc<Cell<usize>>,
 }
 
 impl Endpoint {
     /// Opens the listener.
     pub fn open(addr: SocketAddr) -> Result<Self> {
-        let listener = Async::<TcpListener>::bind(addr);
+        let listener = TcpListener::bind(addr).and_then(|listener| {
+            listener.set_nonblocking(true)?;
+            Source::new(listener, Interest::Read)
+        });
         Ok(Self {
             listener: listener.context(|| format!("listen for metrics on {addr}"))?,
             clients: Rc::default(),
         })
     }
 
+    async fn accept(&self) -> io::Result<Source<TcpStream>> {
+        let (stream, _) = self.listener.read_with(TcpListener::accept).await?;
+        stream.set_nonblocking(true)?;
+        Source::new(stream, Interest::Both)
+    }
+
     /// Serves clients for ever.
-    pub async fn run(&self, executor: &LocalExecutor<'static>, page: Page) {
+    pub async fn run(&self, page: Page) {
         loop {
-            let stream = match self.listener.accept().await {
-                Ok((stream, _)) => stream,
+            let stream = match self.accept().await {
+                Ok(stream) => stream,
                 Err(error) => {
                     log::warn!(event = "metrics.accept", reason:% = error; "");
                     Timer::after(PAUSE).await;
@@ -51,6 +59,7 @@ impl Endpoint {
                 }
             };
             if self.clients.get() >= MAX_CLIENTS {
+                future::yield_now().await;
                 continue;
             }
             self.clients.set(self.clients.get() + 1);
@@ -65,12 +74,12 @@ impl Endpoint {
                 }
                 clients.set(clients.get() - 1);
             };
-            executor.spawn(client).detach();
+            reactor::spawn(client).detach();
         }
     }
 }
 
-async fn serve(mut stream: Async<TcpStream>, page: Page) -> io::Result<()> {
+async fn serve(mut stream: Source<TcpStream>, page: Page) -> io::Result<()> {
     let mut head = vec![0; MAX_HEAD];
     let mut length = 0;
     let reply = loop {
@@ -89,7 +98,7 @@ async fn serve(mut stream: Async<TcpStream>, page: Page) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures_lite::future::block_on;
+    use crate::net::reactor::block_on;
     use std::io::{Read, Write};
     use std::time::Instant;
 
@@ -99,9 +108,8 @@ mod tests {
     ) -> T {
         let endpoint = Endpoint::open("127.0.0.1:0".parse().unwrap()).unwrap();
         let addr = endpoint.listener.get_ref().local_addr().unwrap();
-        let executor = LocalExecutor::new();
         let thread = std::thread::spawn(move || client(addr));
-        block_on(executor.run(async {
+        block_on(async {
             let done = async {
                 while !thread.is_finished() {
                     Timer::after(Duration::from_millis(5)).await;
@@ -109,8 +117,8 @@ mod tests {
             };
             // More than a socket takes at once.
             let page = Rc::new(|| "x".repeat(8 << 20));
-            done.or(endpoint.run(&executor, page)).await;
-        }));
+            done.or(endpoint.run(page)).await;
+        });
         thread.join().unwrap()
     }
 

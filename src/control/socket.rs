@@ -11,12 +11,11 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use async_executor::LocalExecutor;
-use async_io::{Async, Timer};
-use futures_lite::{AsyncReadExt as _, AsyncWriteExt as _, FutureExt as _};
+use futures_lite::{AsyncReadExt as _, AsyncWriteExt as _, FutureExt as _, future};
 use serde_json::Value;
 
 use crate::error::{Error, IoContext as _, Result};
+use crate::net::reactor::{self, Interest, Source, Timer};
 
 /// Name of the socket in the run folder.
 pub const SOCKET: &str = "control.sock";
@@ -34,7 +33,7 @@ pub type Handler = Rc<dyn Fn(&str) -> Option<Value>>;
 
 /// The daemon's end. The file is removed with it.
 pub struct Control {
-    listener: Async<UnixListener>,
+    listener: Source<UnixListener>,
     path: PathBuf,
     clients: Rc<Cell<usize>>,
 }
@@ -55,7 +54,8 @@ impl Control {
         let _ = fs::remove_file(&path);
         let listener = UnixListener::bind(&path).context(name)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).context(name)?;
-        let listener = Async::new(listener).context(name)?;
+        listener.set_nonblocking(true).context(name)?;
+        let listener = Source::new(listener, Interest::Read).context(name)?;
         Ok(Self {
             listener,
             path,
@@ -63,11 +63,17 @@ impl Control {
         })
     }
 
+    async fn accept(&self) -> io::Result<Source<UnixStream>> {
+        let (stream, _) = self.listener.read_with(UnixListener::accept).await?;
+        stream.set_nonblocking(true)?;
+        Source::new(stream, Interest::Both)
+    }
+
     /// Serves clients for ever.
-    pub async fn run(&self, executor: &LocalExecutor<'static>, handler: Handler) {
+    pub async fn run(&self, handler: Handler) {
         loop {
-            let stream = match self.listener.accept().await {
-                Ok((stream, _)) => stream,
+            let stream = match self.accept().await {
+                Ok(stream) => stream,
                 Err(error) => {
                     log::warn!(event = "control.accept", reason:% = error; "");
                     Timer::after(Duration::from_secs(1)).await;
@@ -75,6 +81,7 @@ impl Control {
                 }
             };
             if self.clients.get() >= MAX_CLIENTS {
+                future::yield_now().await;
                 continue;
             }
             self.clients.set(self.clients.get() + 1);
@@ -89,7 +96,7 @@ impl Control {
                 }
                 clients.set(clients.get() - 1);
             };
-            executor.spawn(client).detach();
+            reactor::spawn(client).detach();
         }
     }
 }
@@ -100,7 +107,7 @@ impl Drop for Control {
     }
 }
 
-async fn serve(mut stream: Async<UnixStream>, handler: Handler) -> io::Result<()> {
+async fn serve(mut stream: Source<UnixStream>, handler: Handler) -> io::Result<()> {
     let mut request = Vec::with_capacity(MAX_REQUEST);
     let mut byte = [0];
     while stream.read(&mut byte).await? == 1 && byte[0] != b'\n' {
@@ -138,7 +145,7 @@ pub fn ask(run_dir: &Path, request: &str) -> Result<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures_lite::future::block_on;
+    use crate::net::reactor::block_on;
 
     /// Runs `client` on a thread while the socket of a fresh folder is served.
     fn with_control<T: Send + 'static>(
@@ -148,21 +155,20 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("dae-control-{name}-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
         let control = Control::open(&dir).unwrap();
-        let executor = LocalExecutor::new();
         let handler: Handler =
             Rc::new(|line| (line == "status").then(|| serde_json::json!({ "version": "test" })));
         let thread = std::thread::spawn({
             let dir = dir.clone();
             move || client(dir)
         });
-        block_on(executor.run(async {
+        block_on(async {
             let done = async {
                 while !thread.is_finished() {
                     Timer::after(Duration::from_millis(5)).await;
                 }
             };
-            done.or(control.run(&executor, handler)).await;
-        }));
+            done.or(control.run(handler)).await;
+        });
         drop(control);
         fs::remove_dir(&dir).expect("the socket file is gone and the folder empty");
         thread.join().unwrap()

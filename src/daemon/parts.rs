@@ -3,7 +3,6 @@
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
-use async_executor::LocalExecutor;
 use futures_lite::future;
 
 use super::listeners::Listeners;
@@ -24,11 +23,7 @@ pub struct Parts {
 
 impl Parts {
     /// Makes them, not yet running.
-    pub fn make(
-        plumbing: &Rc<Plumbing>,
-        listeners: Listeners,
-        executor: &Rc<LocalExecutor<'static>>,
-    ) -> Result<Self> {
+    pub fn make(plumbing: &Rc<Plumbing>, listeners: Listeners) -> Result<Self> {
         let config = &*plumbing.config();
         let replier = if config.main.interfaces.is_empty() {
             None
@@ -44,18 +39,12 @@ impl Parts {
         });
         let flow = replier
             .clone()
-            .map(|replier| Rc::new(flow::Proxy::new(config, replier, decide, executor.clone())));
+            .map(|replier| Rc::new(flow::Proxy::new(config, replier, decide)));
         let dns = if config.dns.enabled {
             let shared = plumbing.clone();
             let learn =
-                Rc::new(move |name: &str, addrs: &[IpAddr], ttl| shared.learn(name, addrs, ttl));
-            Some(dns::Server::new(
-                config,
-                listeners.dns,
-                replier,
-                learn,
-                executor.clone(),
-            )?)
+                Rc::new(move |name: Rc<str>, addrs: &[IpAddr], ttl| shared.learn(name, addrs, ttl));
+            Some(dns::Server::new(config, listeners.dns, replier, learn)?)
         } else {
             None
         };

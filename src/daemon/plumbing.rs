@@ -8,7 +8,6 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Instant;
 
-use async_io::Async;
 use futures_lite::future;
 
 use super::listeners::Listeners;
@@ -16,6 +15,7 @@ use crate::config::{Config, uci};
 use crate::error::{IoContext as _, Result};
 use crate::kernel::devices::Network;
 use crate::kernel::{Datapath, DatapathConfig, FlowKey};
+use crate::net::reactor::{Interest, Source};
 use crate::rules::image::Image;
 use crate::rules::names::{NameTable, NameUpdate};
 use crate::rules::{Flow, Proto, Verdict};
@@ -115,7 +115,7 @@ impl Plumbing {
     }
 
     /// An answer said that `name` has these addresses.
-    pub fn learn(&self, name: &str, addrs: &[IpAddr], ttl: u32) {
+    pub fn learn(&self, name: Rc<str>, addrs: &[IpAddr], ttl: u32) {
         let mut updates = Vec::new();
         let addrs = addrs.iter().copied();
         self.names
@@ -159,9 +159,11 @@ impl Plumbing {
         let Some(events) = events else {
             return future::pending().await;
         };
-        let events: Async<OwnedFd> = Async::new(events).context(what)?;
+        let events: Source<OwnedFd> = Source::new(events, Interest::Read).context(what)?;
         loop {
-            events.readable().await.context(what)?;
+            events.readable().await;
+            // What follows takes all there is.
+            events.drained();
             if let Some(datapath) = self.datapath.borrow_mut().as_mut()
                 && let Err(error) = datapath.on_readable()
             {

@@ -1,25 +1,15 @@
 //! `*` Signals as a stream: TERM and INT end the daemon, HUP reloads its configuration.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
 
-use async_io::Async;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::error::{IoContext as _, Result};
+use crate::net::reactor::{Interest, Source};
 
 /// The signals of the daemon, blocked for all threads that start after it.
-pub struct Signals(Async<Readable>);
-
-/// [`SignalFd`] does not implement the marker that [`Async`] asks for.
-struct Readable(SignalFd);
-
-impl AsFd for Readable {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
+pub struct Signals(Source<SignalFd>);
 
 impl Signals {
     /// Takes TERM, INT and HUP over. Call it before the first thread starts.
@@ -31,14 +21,14 @@ impl Signals {
         set.thread_block().context(|| "block signals")?;
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
         let fd = SignalFd::with_flags(&set, flags).context(|| "open a signalfd")?;
-        let fd = Async::new_nonblocking(Readable(fd)).context(|| "watch the signalfd")?;
+        let fd = Source::new(fd, Interest::Read).context(|| "watch the signalfd")?;
         Ok(Self(fd))
     }
 
     /// Waits for the next signal.
     pub async fn next(&self) -> Result<Signal> {
         let next = self.0.read_with(|fd| {
-            let info = fd.0.read_signal()?.ok_or(io::ErrorKind::WouldBlock)?;
+            let info = fd.read_signal()?.ok_or(io::ErrorKind::WouldBlock)?;
             Signal::try_from(info.ssi_signo as i32).map_err(io::Error::from)
         });
         next.await.context(|| "read the signalfd")

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use foldhash::HashMap;
+use super::counts::{Counts, Place};
 
 /// A client: an IPv4 address, or the /64 of an IPv6 address, which is what one link has and a
 /// single host may roam (RFC 7707, 4.1; RFC 8981).
@@ -24,16 +24,11 @@ impl Client {
     }
 }
 
-/// A place among those who wait, to be given back with [`Admission::leave`].
-#[derive(Debug)]
-#[must_use = "a place that is not given back stays taken"]
-pub struct Place(Client);
-
 /// Counts who waits. An entry exists only while its client waits for something, so there are
 /// never more entries than queries that wait.
 #[derive(Debug)]
 pub struct Admission {
-    waiting: HashMap<Client, u32>,
+    waiting: Counts<Client>,
     bound: u32,
     refused: u64,
 }
@@ -42,7 +37,7 @@ impl Admission {
     /// At most `bound` queries of one client wait.
     pub fn new(bound: u32) -> Self {
         Self {
-            waiting: HashMap::default(),
+            waiting: Counts::default(),
             bound,
             refused: 0,
         }
@@ -55,24 +50,14 @@ impl Admission {
 
     /// A place for a query of this client; None when it has too many.
     pub fn enter(&mut self, addr: IpAddr) -> Option<Place> {
-        let client = Client::of(addr);
-        let waiting = self.waiting.get(&client).copied().unwrap_or(0);
-        if waiting >= self.bound {
-            self.refused += 1;
-            return None;
-        }
-        self.waiting.insert(client, waiting + 1);
-        Some(Place(client))
+        let place = self.waiting.enter(Client::of(addr), self.bound);
+        self.refused += u64::from(place.is_none());
+        place
     }
 
     /// A query waits no longer.
     pub fn leave(&mut self, place: Place) {
-        if let Some(waiting) = self.waiting.get_mut(&place.0) {
-            *waiting -= 1;
-            if *waiting == 0 {
-                self.waiting.remove(&place.0);
-            }
-        }
+        self.waiting.leave(place);
     }
 
     /// Clients that wait for something.

@@ -174,12 +174,9 @@ impl Course {
 
     /// When [`Self::due`] has something to say; None when the attempt is over.
     pub fn deadline(&self) -> Option<Instant> {
-        let legs = [
-            self.udp_deadline(),
-            self.stream_deadline(),
-            self.address_deadline(),
-        ];
-        legs.into_iter().flatten().map(|(at, _)| at).min()
+        let at = |deadline: Option<(Instant, Due)>| deadline.map(|(at, _)| at);
+        let legs = earlier(at(self.udp_deadline()), at(self.stream_deadline()));
+        earlier(legs, self.address_by)
     }
 
     /// One thing whose time has come.
@@ -206,8 +203,9 @@ impl Course {
         // One that has waited for the stream ends with the rest.
         let end = (self.began + UDP_TIME, Due::EndUdp);
         let send = self.next_send().map(|after| (since + after, Due::SendUdp));
-        let stream_after = (self.rto * QUICK).min(STREAM_AFTER);
-        let stream = (self.stream == Leg::Idle).then_some((since + stream_after, Due::BeginStream));
+        let stream_after = || (self.rto * QUICK).min(STREAM_AFTER);
+        let begin_stream = || (since + stream_after(), Due::BeginStream);
+        let stream = (self.stream == Leg::Idle).then(begin_stream);
         [send, stream]
             .into_iter()
             .flatten()
@@ -218,6 +216,7 @@ impl Course {
     /// When the next datagram leaves, from the beginning of the leg.
     fn next_send(&self) -> Option<Duration> {
         match self.sent.checked_sub(QUICK) {
+            None if self.sent == 1 => Some(self.rto),
             None => Some(self.rto * self.sent),
             // Never closer to the one before than the quick ones are to each other.
             Some(slow) => SLOW
@@ -289,6 +288,14 @@ impl Course {
     pub fn is_lost(&self) -> bool {
         let idle = self.udp == Leg::Idle;
         !self.udp.is_open() && !self.stream.is_open() && self.address_by.is_none() && !idle
+    }
+}
+
+/// The earlier of two times that there may be.
+pub fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        _ => one.or(other),
     }
 }
 

@@ -1,11 +1,12 @@
 //! When which flight needs something. Pure.
 //!
-//! A heap from which nothing is taken out in the middle: an entry counts only while its flight
-//! says the same, and others are dropped when they come to the top or grow too many. Most
-//! flights end long before their deadline, so that putting an entry in is most of the cost.
+//! Nothing is taken out in the middle: an entry counts only while its flight says the same, and
+//! others are dropped when they come first or grow too many. Most flights end long before their
+//! deadline, so that putting an entry in is most of the cost. Most deadlines come in order, as
+//! the first wait of all flights is about the same: those stand in a queue, others in a heap.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::time::Instant;
 
 use super::flight::FlightId;
@@ -19,6 +20,8 @@ pub type Due = (Instant, FlightId);
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Deadlines {
+    /// Ascending.
+    queue: VecDeque<Due>,
     heap: BinaryHeap<Reverse<Due>>,
 }
 
@@ -26,25 +29,38 @@ impl Deadlines {
     /// Adds an entry. `flights` is the number of flights, of which each has one entry that
     /// counts, as `counts` says.
     pub fn push(&mut self, due: Due, flights: usize, counts: impl Fn(Due) -> bool) {
-        if self.heap.len() >= 2 * flights + SLACK {
+        if self.queue.len() + self.heap.len() >= 2 * flights + SLACK {
+            self.queue.retain(|due| counts(*due));
             let mut kept = std::mem::take(&mut self.heap).into_vec();
             kept.retain(|Reverse(due)| counts(*due));
+            kept.extend(self.queue.drain(..).map(Reverse));
             // One deadline may have been put in twice.
-            kept.sort_unstable();
+            kept.sort_unstable_by_key(|Reverse(due)| *due);
             kept.dedup();
-            self.heap = kept.into();
+            self.queue.extend(kept.into_iter().map(|Reverse(due)| due));
         }
-        self.heap.push(Reverse(due));
+        match self.queue.back() {
+            Some(last) if due < *last => self.heap.push(Reverse(due)),
+            _ => self.queue.push_back(due),
+        }
     }
 
     /// The earliest entry that counts.
     pub fn first(&mut self, counts: impl Fn(Due) -> bool) -> Option<Due> {
-        loop {
-            let &Reverse(due) = self.heap.peek()?;
-            if counts(due) {
-                return Some(due);
-            }
+        while let Some(first) = self.queue.front()
+            && !counts(*first)
+        {
+            self.queue.pop_front();
+        }
+        while let Some(Reverse(first)) = self.heap.peek()
+            && !counts(*first)
+        {
             self.heap.pop();
+        }
+        let (queued, heaped) = (self.queue.front(), self.heap.peek());
+        match (queued.copied(), heaped.map(|Reverse(due)| *due)) {
+            (Some(queued), Some(heaped)) => Some(queued.min(heaped)),
+            (queued, heaped) => queued.or(heaped),
         }
     }
 }
@@ -78,7 +94,8 @@ mod tests {
                 let counts = |(at, id): Due| current.get(&id) == Some(&at);
                 let wanted = current.iter().map(|(id, at)| (*at, *id)).min();
                 prop_assert_eq!(deadlines.first(counts), wanted);
-                prop_assert!(deadlines.heap.len() <= 2 * 20 + SLACK);
+                let kept = deadlines.queue.len() + deadlines.heap.len();
+                prop_assert!(kept <= 2 * 20 + SLACK);
             }
         }
     }

@@ -1,34 +1,38 @@
-//! Questions on their way: one flight per question and set of upstreams, however many wait for
-//! it. Pure.
+//! A question on its way. Pure.
 //!
-//! A flight exists exactly while somebody waits for it, a client or a task of our own; its
-//! deadline counts exactly while it exists. Removal is by identity: an ID is never used
-//! again, so what comes late for a flight that ended finds nothing.
+//! A flight exists exactly while somebody waits for it, a client or a task of our own.
 
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::admission::{Admission, Place};
+use smallvec::SmallVec;
+
 use super::attempt::Attempt;
-use super::deadlines::{Deadlines, Due};
+use super::counts::Place;
+use super::course::earlier;
 use super::route::GroupId;
 use super::upstream::{Server, UpstreamId};
 use super::wire::{Answer, Asker, Edns, Question};
-use foldhash::HashMap;
-
-/// Most clients that wait for one flight: enough for a home, too few for one name to take
-/// all places.
-pub const MAX_WAITERS: usize = 256;
-
-/// Most flights that no client began.
-pub const MAX_TASKS: usize = 64;
 
 /// Names a flight, once and for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FlightId {
-    slot: u32,
-    generation: u32,
+    pub(super) slot: u32,
+    pub(super) generation: u32,
+}
+
+impl FlightId {
+    /// All of it in one number.
+    pub fn number(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.slot)
+    }
+
+    /// A number below that of all flights that there ever were at a time.
+    pub fn slot(self) -> usize {
+        self.slot as usize
+    }
 }
 
 #[cfg(test)]
@@ -43,7 +47,7 @@ impl FlightId {
 }
 
 /// Whom a flight asks, as far as flights must be told apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
     /// The upstreams of a group.
     Group(GroupId),
@@ -57,8 +61,22 @@ pub enum Lane {
     Address(UpstreamId),
 }
 
+impl Hash for Lane {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // In one number where that can be: the lane of every query is hashed several times.
+        let (kind, id) = match *self {
+            Self::Group(GroupId(id)) => (0, id),
+            Self::Probe(UpstreamId(id)) => (1, id),
+            Self::ProbeUdp(UpstreamId(id)) => (2, id),
+            Self::Address(UpstreamId(id)) => (3, id),
+            Self::AsIs(server) => return server.hash(state),
+        };
+        state.write_u64(kind << 32 | u64::from(id));
+    }
+}
+
 /// What one flight asks; queries that differ here are never joined.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key {
     /// Name, type, class.
     pub question: Question,
@@ -79,17 +97,26 @@ pub struct Waiter<C> {
     pub from: IpAddr,
     /// Since when.
     pub since: Instant,
-    id: u16,
+    /// The query came by TCP.
+    pub tcp: bool,
+    pub(super) id: u16,
     flags: u16,
-    question: Box<[u8]>,
+    /// The question as the client wrote it, where that is not lower case.
+    spelling: Option<Box<[u8]>>,
     edns: Option<Edns>,
-    tcp: bool,
-    place: Option<Place>,
+    pub(super) places: Option<Places>,
+}
+
+/// Where a client that waits is counted.
+#[derive(Debug)]
+pub(super) struct Places {
+    pub(super) of_lane: Place,
+    pub(super) of_client: Place,
 }
 
 impl<C> Waiter<C> {
-    /// A client with what its answer depends on.
-    pub fn new(client: C, from: IpAddr, since: Instant, asker: &Asker<'_>) -> Self {
+    /// A client of the question in `key`, with what its answer depends on.
+    pub fn new(client: C, from: IpAddr, since: Instant, asker: &Asker<'_>, key: &Key) -> Self {
         let Asker {
             id,
             flags,
@@ -97,38 +124,34 @@ impl<C> Waiter<C> {
             edns,
             tcp,
         } = *asker;
+        let spelt_alike = question == key.question.as_bytes();
         Self {
             client,
             from,
             since,
+            tcp,
             id,
             flags,
-            question: question.into(),
+            spelling: (!spelt_alike).then(|| question.into()),
             edns,
-            tcp,
-            place: None,
+            places: None,
         }
     }
 
-    /// What the answer depends on.
-    pub fn asker(&self) -> Asker<'_> {
-        let Self {
-            id,
-            flags,
-            ref question,
-            edns,
-            tcp,
-            ..
-        } = *self;
+    /// What the answer depends on; `key` is that of its flight.
+    pub fn asker<'a>(&'a self, key: &'a Key) -> Asker<'a> {
         Asker {
-            id,
-            flags,
-            question,
-            edns,
-            tcp,
+            id: self.id,
+            flags: self.flags,
+            question: self.spelling.as_deref().unwrap_or(key.question.as_bytes()),
+            edns: self.edns,
+            tcp: self.tcp,
         }
     }
 }
+
+/// Clients that wait for a flight. Nearly always it is one.
+pub type Waiters<C> = SmallVec<[Waiter<C>; 1]>;
 
 /// A server that may be asked, by one of its addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,6 +161,9 @@ pub struct Candidate {
     /// Not by the address that is preferred, but by one that the flight has not tried.
     pub another: bool,
 }
+
+/// Who is still to be asked, the next one last.
+pub type Candidates = SmallVec<[Candidate; 2]>;
 
 /// What of our own waits for a flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,15 +193,17 @@ pub enum Companion {
 /// A question on its way.
 pub struct Flight<C> {
     /// What is asked.
-    pub key: Rc<Key>,
+    pub key: Key,
+    /// The name in text, once somebody needed it.
+    pub name: Option<Rc<str>>,
     /// Clients that wait, the leader first.
-    pub waiters: Vec<Waiter<C>>,
+    pub waiters: Waiters<C>,
     /// What of our own waits.
     pub tasks: Vec<Task>,
     /// Who is still to be asked, the next one last.
-    pub candidates: Vec<Candidate>,
+    pub candidates: Candidates,
     /// Who has been asked.
-    pub attempts: Vec<Attempt>,
+    pub attempts: SmallVec<[Attempt; 1]>,
     /// An answer that is better than none: truncated, or an error.
     pub fallback: Option<(Server, Box<Answer>)>,
     /// An answer that waits for the companion.
@@ -194,18 +222,21 @@ pub struct Flight<C> {
     pub depth: u8,
     /// It began before the settings changed: others might be asked today.
     pub is_old: bool,
-    /// As in the list of deadlines.
-    deadline: Instant,
+    /// As in the list of deadlines; None until [`super::flights::Flights::reschedule`] puts it there.
+    pub(super) deadline: Option<Instant>,
+    /// Of `key`.
+    pub(super) hash: u64,
 }
 
 impl<C> Flight<C> {
-    fn new(key: Rc<Key>, ends: Instant) -> Self {
+    pub(super) fn new(key: Key, hash: u64, ends: Instant) -> Self {
         Self {
             key,
-            waiters: Vec::new(),
+            name: None,
+            waiters: SmallVec::new(),
             tasks: Vec::new(),
-            candidates: Vec::new(),
-            attempts: Vec::new(),
+            candidates: SmallVec::new(),
+            attempts: SmallVec::new(),
             fallback: None,
             held: None,
             companion: Companion::Nothing,
@@ -215,8 +246,17 @@ impl<C> Flight<C> {
             ends,
             depth: 0,
             is_old: false,
-            deadline: ends,
+            deadline: None,
+            hash,
         }
+    }
+
+    /// The name in text.
+    pub fn name(&mut self) -> Rc<str> {
+        let name = self
+            .name
+            .get_or_insert_with(|| self.key.question.text().into());
+        Rc::clone(name)
     }
 
     /// Another candidate, after all others; not before `at` if there are none.
@@ -228,285 +268,12 @@ impl<C> Flight<C> {
     }
 
     /// When something has to be done.
-    fn next_deadline(&self) -> Instant {
-        let attempts = self.attempts.iter().filter_map(|a| a.course.deadline());
+    pub(super) fn next_deadline(&self) -> Instant {
         let hedge = self.hedge_at.filter(|_| !self.candidates.is_empty());
-        let all = attempts.chain(hedge).chain(self.stale_at);
-        all.min().unwrap_or(self.ends).min(self.ends)
-    }
-}
-
-/// What became of a query.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Joined {
-    /// It began this flight.
-    Leader(FlightId),
-    /// It waits for this flight under way.
-    Follower(FlightId),
-    /// The client sent it again; its first copy waits already.
-    Repeated,
-    /// Too many wait.
-    Full,
-    /// Too many of this client wait.
-    Crowded,
-}
-
-/// All flights.
-pub struct Flights<C> {
-    by_key: HashMap<Rc<Key>, FlightId>,
-    slots: Vec<Slot<C>>,
-    free: Vec<u32>,
-    deadlines: Deadlines,
-    waiting: usize,
-    max_waiting: usize,
-    admission: Admission,
-    /// Clients that wait for each of those who are asked; none that is zero.
-    by_lane: HashMap<Lane, usize>,
-    /// Flights without a client.
-    idle: usize,
-}
-
-fn flight_is_full<C>(flight: Option<&mut Flight<C>>) -> bool {
-    flight.is_none_or(|flight| flight.waiters.len() >= MAX_WAITERS)
-}
-
-/// Whether a flight has this deadline.
-fn counts<C>(slots: &[Slot<C>], (deadline, id): Due) -> bool {
-    let slot = slots.get(id.slot as usize);
-    slot.is_some_and(|slot| {
-        let flight = slot.flight.as_ref();
-        slot.generation == id.generation && flight.is_some_and(|f| f.deadline == deadline)
-    })
-}
-
-struct Slot<C> {
-    generation: u32,
-    flight: Option<Flight<C>>,
-}
-
-impl<C: PartialEq> Flights<C> {
-    /// At most `max_waiting` queries wait, all flights together, and `max_of_client` of each
-    /// client.
-    pub fn new(max_waiting: usize, max_of_client: u32) -> Self {
-        Self {
-            by_key: HashMap::default(),
-            slots: Vec::new(),
-            free: Vec::new(),
-            deadlines: Deadlines::default(),
-            waiting: 0,
-            max_waiting,
-            admission: Admission::new(max_of_client),
-            by_lane: HashMap::default(),
-            idle: 0,
+        let mut first = earlier(hedge, self.stale_at);
+        for attempt in &self.attempts {
+            first = earlier(first, attempt.course.deadline());
         }
-    }
-
-    /// Other settings: bounds for those that come from now on. Those under way are old.
-    pub fn change(&mut self, max_waiting: usize, max_of_client: u32) {
-        let under_way = self
-            .slots
-            .iter_mut()
-            .filter_map(|slot| slot.flight.as_mut());
-        under_way.for_each(|flight| flight.is_old = true);
-        self.max_waiting = max_waiting;
-        self.admission.set_bound(max_of_client);
-    }
-
-    /// Adds a client to the flight of its question, a new one that ends at `ends` if need be.
-    pub fn join(&mut self, key: Key, mut waiter: Waiter<C>, ends: Instant) -> Joined {
-        let under_way = self.by_key.get(&key).copied();
-        if let Some(id) = under_way
-            && let Some(flight) = self.get(id)
-        {
-            let again = |other: &Waiter<C>| other.id == waiter.id && other.client == waiter.client;
-            if flight.waiters.iter().any(again) {
-                return Joined::Repeated;
-            }
-            if self.is_full_for(key.lane) || flight_is_full(self.get(id)) {
-                return Joined::Full;
-            }
-            waiter.place = self.admission.enter(waiter.from);
-            let (Some(_), Some(flight)) = (&waiter.place, self.get(id)) else {
-                return Joined::Crowded;
-            };
-            flight.waiters.push(waiter);
-            let first = flight.waiters.len() == 1;
-            self.count(key.lane);
-            self.idle -= usize::from(first);
-            return Joined::Follower(id);
-        }
-        if self.is_full_for(key.lane) {
-            return Joined::Full;
-        }
-        waiter.place = self.admission.enter(waiter.from);
-        if waiter.place.is_none() {
-            return Joined::Crowded;
-        }
-        self.count(key.lane);
-        let id = self.insert(key, ends);
-        if let Some(flight) = self.get(id) {
-            flight.waiters.push(waiter);
-        }
-        self.idle -= 1;
-        Joined::Leader(id)
-    }
-
-    /// Adds a task of our own to the flight of its question, a new one if need be.
-    pub fn join_task(&mut self, key: Key, task: Task, ends: Instant) -> Joined {
-        if let Some(id) = self.by_key.get(&key).copied()
-            && let Some(flight) = self.get(id)
-        {
-            if flight.tasks.contains(&task) {
-                return Joined::Repeated;
-            }
-            flight.tasks.push(task);
-            return Joined::Follower(id);
-        }
-        if self.idle >= MAX_TASKS {
-            return Joined::Full;
-        }
-        let id = self.insert(key, ends);
-        if let Some(flight) = self.get(id) {
-            flight.tasks.push(task);
-        }
-        Joined::Leader(id)
-    }
-
-    /// A flight that nobody waits for yet.
-    fn insert(&mut self, key: Key, ends: Instant) -> FlightId {
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot {
-                generation: 0,
-                flight: None,
-            });
-            self.slots.len() as u32 - 1
-        });
-        let place = &mut self.slots[slot as usize];
-        let id = FlightId {
-            slot,
-            generation: place.generation,
-        };
-        let key = Rc::new(key);
-        place.flight = Some(Flight::new(Rc::clone(&key), ends));
-        self.by_key.insert(key, id);
-        self.expect((ends, id));
-        self.idle += 1;
-        id
-    }
-
-    /// A flight under way.
-    pub fn get(&mut self, id: FlightId) -> Option<&mut Flight<C>> {
-        let slot = self.slots.get_mut(id.slot as usize)?;
-        slot.flight
-            .as_mut()
-            .filter(|_| slot.generation == id.generation)
-    }
-
-    /// Takes note that a flight has another deadline now.
-    pub fn reschedule(&mut self, id: FlightId) {
-        let Some(flight) = self.get(id) else {
-            return;
-        };
-        let (old, deadline) = (flight.deadline, flight.next_deadline());
-        if deadline != old {
-            flight.deadline = deadline;
-            self.expect((deadline, id));
-        }
-    }
-
-    fn expect(&mut self, due: Due) {
-        let (flights, slots) = (self.by_key.len(), &self.slots);
-        self.deadlines.push(due, flights, |due| counts(slots, due));
-    }
-
-    /// Takes the clients of a flight, which goes on for `task`.
-    pub fn release(&mut self, id: FlightId, task: Task) -> Vec<Waiter<C>> {
-        let Some(flight) = self.get(id) else {
-            return Vec::new();
-        };
-        if !flight.tasks.contains(&task) {
-            flight.tasks.push(task);
-        }
-        let mut waiters = std::mem::take(&mut flight.waiters);
-        let lane = flight.key.lane;
-        self.leave(lane, &mut waiters);
-        self.idle += usize::from(!waiters.is_empty());
-        waiters
-    }
-
-    /// Whether more flights than [`MAX_TASKS`] have no client.
-    pub fn has_too_many_tasks(&self) -> bool {
-        self.idle > MAX_TASKS
-    }
-
-    /// Ends a flight.
-    pub fn remove(&mut self, id: FlightId) -> Option<Flight<C>> {
-        let slot = self.slots.get_mut(id.slot as usize)?;
-        if slot.generation != id.generation {
-            return None;
-        }
-        let mut flight = slot.flight.take()?;
-        // After four thousand million flights in one slot an ID comes again.
-        slot.generation = slot.generation.wrapping_add(1);
-        self.free.push(id.slot);
-        self.by_key.remove(&flight.key);
-        self.leave(flight.key.lane, &mut flight.waiters);
-        self.idle -= usize::from(flight.waiters.is_empty());
-        Some(flight)
-    }
-
-    /// Whether no client finds a place to wait for these. Some places are kept for others, so
-    /// that one that is silent cannot take them all.
-    pub fn is_full_for(&self, lane: Lane) -> bool {
-        let waiting = self.by_lane.get(&lane).copied().unwrap_or(0);
-        self.waiting >= self.max_waiting || waiting >= self.max_waiting - self.max_waiting / 4
-    }
-
-    /// Whether somebody finds no place.
-    pub fn is_full(&self) -> bool {
-        self.by_lane.keys().any(|lane| self.is_full_for(*lane))
-    }
-
-    fn count(&mut self, lane: Lane) {
-        self.waiting += 1;
-        *self.by_lane.entry(lane).or_default() += 1;
-    }
-
-    fn leave(&mut self, lane: Lane, waiters: &mut [Waiter<C>]) {
-        self.waiting -= waiters.len();
-        if let Some(waiting) = self.by_lane.get_mut(&lane) {
-            *waiting -= waiters.len();
-            if *waiting == 0 {
-                self.by_lane.remove(&lane);
-            }
-        }
-        let places = waiters.iter_mut().filter_map(|waiter| waiter.place.take());
-        places.for_each(|place| self.admission.leave(place));
-    }
-
-    /// All attempts, those that are over included.
-    pub fn attempts(&self) -> impl Iterator<Item = &Attempt> {
-        let flights = self.slots.iter().filter_map(|slot| slot.flight.as_ref());
-        flights.flat_map(|flight| &flight.attempts)
-    }
-
-    /// The flight that needs something next.
-    pub fn next_deadline(&mut self) -> Option<Due> {
-        self.deadlines.first(|due| counts(&self.slots, due))
-    }
-
-    /// Flights now.
-    pub fn len(&self) -> usize {
-        self.by_key.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.by_key.is_empty()
-    }
-
-    /// Clients that wait.
-    pub fn waiting(&self) -> usize {
-        self.waiting
+        first.map_or(self.ends, |first| first.min(self.ends))
     }
 }

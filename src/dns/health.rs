@@ -67,11 +67,11 @@ impl Recheck {
     }
 }
 
-/// Smoothed time to an answer and its variation (RFC 6298, 2).
+/// Smoothed time to an answer and its variation (RFC 6298, 2), microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Latency {
-    mean: Duration,
-    deviation: Duration,
+    mean: u32,
+    deviation: u32,
 }
 
 /// Health of one upstream.
@@ -114,6 +114,9 @@ impl Turn {
     }
 }
 
+/// Longest time that is told from a longer one: sums of a few, in microseconds, fit 32 bits.
+const MAX_LATENCY: Duration = Duration::from_secs(60);
+
 impl Health {
     /// How to ask.
     pub fn pace(&self) -> Pace {
@@ -131,13 +134,15 @@ impl Health {
     fn wait(&self, bounds: (Duration, Duration, Duration), deviations: u32) -> Duration {
         let (least, most, unknown) = bounds;
         self.latency.map_or(unknown, |latency| {
-            (latency.mean + latency.deviation * deviations).clamp(least, most)
+            let wait = latency.mean + latency.deviation * deviations;
+            Duration::from_micros(wait.into()).clamp(least, most)
         })
     }
 
     /// Smoothed time to an answer, once one came.
     pub fn latency(&self) -> Option<Duration> {
-        self.latency.map(|latency| latency.mean)
+        let latency = self.latency?;
+        Some(Duration::from_micros(latency.mean.into()))
     }
 
     /// Whether it is asked after the others.
@@ -180,6 +185,9 @@ impl Health {
         self.ambiguous = if exact { 0 } else { self.ambiguous + 1 };
         if exact || self.latency.is_none() || self.ambiguous >= AMBIGUOUS {
             self.ambiguous = 0;
+            // No answer is waited for that long.
+            let took = took.min(MAX_LATENCY);
+            let took = took.as_secs() as u32 * 1_000_000 + took.subsec_micros();
             self.latency = Some(match self.latency {
                 None => Latency {
                     mean: took,

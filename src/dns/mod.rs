@@ -1,9 +1,9 @@
 //! The DNS forwarder (see `docs/dns.md`).
 //!
 //! Pure: `wire` (messages as bytes), `cache`, `hosts`, `route` (who answers), `upstream` with
-//! `health`, `flight` with `deadlines`, `attempt` and `course` (questions on their way), `answer_rules`,
+//! `health`, `flights` with `flight` and `deadlines`, `attempt` and `course` (questions on their way), `answer_rules`,
 //! `rebind` and `ttl` (what becomes of answers), `forward` (the state machine over all of
-//! them), `udp_pool` with `udp_ids` (which socket, which ID), `admission`, `querylog`,
+//! them), `udp_pool` with `udp_ids` (which socket, which ID), `admission` with `counts`, `querylog`,
 //! `frame`, `http2`, `notify`, `stats`. I/O: `server` with `serve` (clients by UDP), `tcp`
 //! (clients by TCP), `udp`, `udp_node` and `streams` (upstreams).
 
@@ -11,9 +11,11 @@ pub mod admission;
 pub mod answer_rules;
 pub mod attempt;
 pub mod cache;
+pub mod counts;
 pub mod course;
 mod deadlines;
 pub mod flight;
+pub mod flights;
 pub mod forward;
 pub mod frame;
 pub mod health;

@@ -31,7 +31,7 @@ const LOCAL_ZONES: [&str; 14] = [
 
 /// Names a group, once and for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct GroupId(u32);
+pub struct GroupId(pub(super) u32);
 
 /// Upstreams that are asked for the same questions.
 #[derive(Debug, PartialEq, Eq)]
@@ -189,14 +189,14 @@ impl Router {
     /// The first rule that accepts name and type. A rule that names no domain does not speak
     /// of local names: `qtype` alone shall not take the LAN's own names away from dnsmasq.
     fn find(&self, name: &str, qtype: u16) -> Option<usize> {
-        let local = self.is_local(name);
+        let speaks_of = |rule: &DnsRule| !rule.domain.include.is_empty() || !self.is_local(name);
         let chunks = self.index.iter().zip(self.rules.chunks(MAX_RULES));
         let mut accepting = chunks.enumerate().filter_map(|(chunk, (index, rules))| {
             let accepted: Bits = index.matches(name);
             let accepts = |(bit, rule): &(usize, &DnsRule)| {
                 accepted.contains(*bit)
                     && rule.qtype.accepts(|only| *only == qtype)
-                    && !(local && rule.domain.include.is_empty())
+                    && speaks_of(rule)
             };
             let (at, _) = rules.iter().enumerate().find(accepts)?;
             Some(chunk * MAX_RULES + at)
@@ -207,7 +207,8 @@ impl Router {
     /// Whether a name (lower case, no final dot) is the LAN's own: in a local domain or zone,
     /// or a single label.
     pub fn is_local(&self, name: &str) -> bool {
-        let single = !name.is_empty() && !name.contains('.');
+        // Bytes, and from the end, where a dot is near.
+        let single = !name.is_empty() && !name.bytes().rev().any(|byte| byte == b'.');
         single
             || self
                 .local_domains

@@ -5,12 +5,12 @@ use std::net::{SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use async_io::{Async, Timer};
 use futures_lite::future;
 
 use super::forward::{Origin, Outcome};
 use super::server::{Client, Server};
 use crate::net::batch::Batch;
+use crate::net::reactor::{Interest, Source, Timer};
 use crate::net::reply::send_from;
 
 /// Datagrams per system call.
@@ -19,7 +19,7 @@ const BATCH: usize = 32;
 /// Longest query by UDP: a question is at most 271 bytes, the rest is padding and options.
 const MAX_QUERY: usize = 1536;
 
-/// After so many batches in a row the other tasks have their turn.
+/// After so many full batches in a row the other tasks have their turn.
 const TURN: u32 = 4;
 
 /// Pause after an error of the socket; nothing is known to cause one.
@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// A socket that clients send to.
 pub struct UdpListener {
-    socket: Async<UdpSocket>,
+    socket: Source<UdpSocket>,
     /// Clients asked another server than us.
     pub(super) transparent: bool,
 }
@@ -36,7 +36,7 @@ impl UdpListener {
     /// Wraps a socket that reports destinations.
     pub fn new(socket: UdpSocket, transparent: bool) -> io::Result<Self> {
         Ok(Self {
-            socket: Async::new(socket)?,
+            socket: Source::new(socket, Interest::Read)?,
             transparent,
         })
     }
@@ -66,8 +66,9 @@ impl Server {
                 log::warn!(event = "dns.receive", reason:% = error; "");
                 Timer::after(PAUSE).await;
             }
-            turn += 1;
-            if turn % TURN == 0 {
+            turn = if batch.is_full() { turn + 1 } else { 0 };
+            if turn == TURN {
+                turn = 0;
                 future::yield_now().await;
             }
         }

@@ -7,11 +7,9 @@ use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use async_executor::{LocalExecutor, Task};
-use async_io::{Async, Timer};
 use futures_lite::future;
 
-use super::forward::{Effect, Forwarder};
+use super::forward::{Effect, Forwarder, News};
 use super::health::Turn;
 use super::notify::Notify;
 use super::querylog::QueryLog;
@@ -24,6 +22,7 @@ use super::udp::{Exchanges, Parcel};
 use crate::config::Config;
 use crate::error::{IoContext, Result};
 use crate::net::listen;
+use crate::net::reactor::{self, Interest, Source, Task, Timer};
 use crate::net::reply::Replier;
 
 /// While connections are open, idle and slow ones are looked for so often.
@@ -74,7 +73,7 @@ pub enum Client {
 
 /// What learns names: the name asked for (lower case, no final dot), all A and AAAA of the
 /// answer, and its smallest TTL in seconds. Called before the answer leaves.
-pub type Learn = Rc<dyn Fn(&str, &[IpAddr], u32)>;
+pub type Learn = Rc<dyn Fn(Rc<str>, &[IpAddr], u32)>;
 
 /// The DNS server.
 pub struct Server {
@@ -84,10 +83,9 @@ pub struct Server {
     pub(super) streams: Streams,
     pub(super) clients: Clients,
     pub(super) udp: Vec<UdpListener>,
-    tcp: Vec<(Async<TcpListener>, bool)>,
+    tcp: Vec<(Source<TcpListener>, bool)>,
     replier: Option<Rc<Replier>>,
     learn: Learn,
-    executor: Rc<LocalExecutor<'static>>,
     unsent: Cell<u64>,
     /// What the alarm is set to, and how to set it anew.
     alarm: Cell<Option<Instant>>,
@@ -103,7 +101,6 @@ impl Server {
         listeners: Listeners,
         replier: Option<Rc<Replier>>,
         learn: Learn,
-        executor: Rc<LocalExecutor<'static>>,
     ) -> Result<Rc<Self>> {
         let Listeners {
             transparent_udp,
@@ -124,7 +121,7 @@ impl Server {
         let forwarder = Forwarder::new(config, ourselves, Instant::now());
         let reaches = Prepared::new(config)?;
         let reaches = reaches.name(forwarder.upstreams().map(|(id, _)| id));
-        let exchanges = Exchanges::new().context(|| "open an epoll")?;
+        let exchanges = Exchanges::new();
         exchanges.configure(forwarder.upstreams(), &config.outbounds);
         Ok(Rc::new(Self {
             forwarder: RefCell::new(forwarder),
@@ -141,11 +138,15 @@ impl Server {
                 .collect::<Result<_>>()?,
             tcp: tcp
                 .into_iter()
-                .map(|(socket, transparent)| Ok((Async::new(socket).context(what)?, transparent)))
+                .map(|(socket, transparent)| {
+                    Ok((
+                        Source::new(socket, Interest::Read).context(what)?,
+                        transparent,
+                    ))
+                })
                 .collect::<Result<_>>()?,
             replier,
             learn,
-            executor,
             unsent: Cell::new(0),
             alarm: Cell::new(None),
             rearm: Notify::default(),
@@ -211,7 +212,7 @@ impl Server {
     }
 
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + 'static) -> Task<()> {
-        self.executor.spawn(task)
+        reactor::spawn(task)
     }
 
     /// A number that nobody can guess.
@@ -222,25 +223,23 @@ impl Server {
     /// Does all that the forwarder wants done, and sets the alarm.
     pub(super) fn carry_out(self: &Rc<Self>) {
         self.streams.settle(self);
-        loop {
-            let effect = self.forwarder.borrow_mut().next_effect();
-            match effect {
-                Some(effect) => self.carry_out_one(effect),
-                None => break,
-            }
-        }
+        while self.carry_out_next() {}
         self.set_alarm();
     }
 
-    fn carry_out_one(self: &Rc<Self>, effect: Effect<Client>) {
+    /// Does one thing; false when there is none.
+    fn carry_out_next(self: &Rc<Self>) -> bool {
+        let effect = self.forwarder.borrow_mut().next_effect();
+        // Taken apart here, as effects are large.
         match effect {
-            Effect::SendUdp {
+            None => return false,
+            Some(Effect::SendUdp {
                 attempt,
                 server: to,
                 addr,
                 mut message,
                 fresh,
-            } => {
+            }) => {
                 let parcel = Parcel {
                     attempt,
                     to,
@@ -249,59 +248,44 @@ impl Server {
                     message: &mut message,
                 };
                 let sent = self.exchanges.send(self, parcel);
+                let mut forwarder = self.forwarder.borrow_mut();
                 if let Err(fault) = sent {
-                    let mut forwarder = self.forwarder.borrow_mut();
                     forwarder.udp_failed(Instant::now(), attempt, fault);
                 }
+                forwarder.give_back(message);
             }
-            Effect::EndUdp { attempt } => self.exchanges.end(attempt),
-            Effect::SendStream {
+            Some(Effect::EndUdp { attempt }) => self.exchanges.end(attempt),
+            Some(Effect::SendStream {
                 attempt,
                 server,
                 addr,
                 message,
                 fresh,
-            } => {
+            }) => {
                 let target = (server, addr);
                 self.streams.send(self, attempt, target, message, fresh);
             }
-            Effect::EndStream { attempt, timed_out } => {
+            Some(Effect::EndStream { attempt, timed_out }) => {
                 self.streams.end(self, attempt, timed_out);
             }
-            Effect::Learn { name, addrs, ttl } => (self.learn)(&name, &addrs, ttl),
-            Effect::Failed { name, upstream } => {
-                log::warn!(event = "dns.fail", name:% = name, upstream:% = upstream; "");
-            }
-            Effect::Withheld {
-                name,
-                upstream,
-                reason,
-            } => {
-                log::info!(
-                    event = "dns.withheld", name:% = name, upstream:% = upstream, reason = reason; ""
-                );
-            }
-            Effect::Turned { upstream, turn } => {
-                let level = match turn {
-                    Turn::Down | Turn::UdpDead => log::Level::Warn,
-                    Turn::Up | Turn::UdpWorks => log::Level::Info,
-                };
-                let state = turn.as_str();
-                log::log!(level, event = "dns.upstream", upstream:% = upstream, state = state; "");
-            }
-            Effect::Reply {
+            Some(Effect::Learn { name, addrs, ttl }) => (self.learn)(name, &addrs, ttl),
+            Some(Effect::Reply {
                 client: Client::Tcp(connection),
                 message,
-            } => {
+            }) => {
                 self.clients.reply(connection, &message);
+                self.forwarder.borrow_mut().give_back(message);
             }
-            Effect::Reply {
+            Some(Effect::Reply {
                 client: Client::Udp { listener, from, to },
                 message,
-            } => {
+            }) => {
                 self.reply_udp(listener, from, to, &message);
+                self.forwarder.borrow_mut().give_back(message);
             }
+            Some(Effect::Tell(news)) => tell(news),
         }
+        true
     }
 
     /// Sends a UDP answer: `from` is the client, `to` the server it asked. One that cannot be
@@ -365,6 +349,32 @@ impl Server {
                 self.exchanges.sweep();
             }
             self.carry_out();
+        }
+    }
+}
+
+#[cold]
+fn tell(news: News) {
+    match news {
+        News::Failed { name, upstream } => {
+            log::warn!(event = "dns.fail", name:% = name, upstream:% = upstream; "");
+        }
+        News::Withheld {
+            name,
+            upstream,
+            reason,
+        } => {
+            log::info!(
+                event = "dns.withheld", name:% = name, upstream:% = upstream, reason = reason; ""
+            );
+        }
+        News::Turned { upstream, turn } => {
+            let level = match turn {
+                Turn::Down | Turn::UdpDead => log::Level::Warn,
+                Turn::Up | Turn::UdpWorks => log::Level::Info,
+            };
+            let state = turn.as_str();
+            log::log!(level, event = "dns.upstream", upstream:% = upstream, state = state; "");
         }
     }
 }

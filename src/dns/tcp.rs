@@ -11,8 +11,6 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
-use async_executor::Task;
-use async_io::{Async, Timer};
 use futures_lite::{AsyncReadExt, AsyncWriteExt, future};
 
 use super::admission;
@@ -21,7 +19,8 @@ use super::frame::{self, Frames};
 use super::notify::Notify;
 use super::server::{Client, Server};
 use super::stats::TcpStats;
-use crate::net::stream;
+use crate::net::reactor::{Interest, Source, Task, Timer};
+use crate::net::{listen, stream};
 
 /// A connection without a query is closed after this time.
 const IDLE: Duration = Duration::from_secs(10);
@@ -44,6 +43,9 @@ const MAX_UNREAD: usize = 128 * 1024;
 /// What the kernel keeps for a client that does not read, bytes (it takes twice as much).
 const SEND_BUFFER: usize = 32 * 1024;
 
+/// Connections accepted, or reads of one, before others have their turn.
+const TURN: u32 = 16;
+
 /// Pause after an error of accept, such as no file descriptor left.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -63,7 +65,7 @@ pub struct Clients {
 /// What the table holds. Leaving it ends the task, and the task's end leaves it.
 struct Open {
     connection: Rc<Connection>,
-    stream: Rc<Async<TcpStream>>,
+    stream: Rc<Source<TcpStream>>,
     _task: Task<()>,
 }
 
@@ -222,7 +224,7 @@ impl Connection {
     }
 
     /// Writes answers as they come, all that are there at once.
-    async fn write(&self, mut stream: &Async<TcpStream>) -> io::Result<()> {
+    async fn write(&self, mut stream: &Source<TcpStream>) -> io::Result<()> {
         loop {
             let bytes = std::mem::take(&mut *self.queue.borrow_mut());
             if bytes.is_empty() {
@@ -238,9 +240,10 @@ impl Connection {
     }
 
     /// Reads queries until the client has no more, then waits until all are answered.
-    async fn read(&self, server: &Weak<Server>, mut stream: &Async<TcpStream>) -> io::Result<()> {
+    async fn read(&self, server: &Weak<Server>, mut stream: &Source<TcpStream>) -> io::Result<()> {
         let mut frames = Frames::new(MAX_QUERY);
         let mut answers = Vec::new();
+        let mut reads: u32 = 0;
         loop {
             while let Some(message) = frames.next()? {
                 self.reading.set(None);
@@ -263,7 +266,10 @@ impl Connection {
             frames.came(count);
             self.active.set(Instant::now());
             // A client that always has more must not keep the thread.
-            future::yield_now().await;
+            reads = reads.wrapping_add(1);
+            if reads.is_multiple_of(TURN) {
+                future::yield_now().await;
+            }
         }
         self.reading.set(None);
         while !self.is_quiet() {
@@ -275,19 +281,27 @@ impl Connection {
 
 impl Server {
     /// Accepts connections, for ever.
-    pub(super) async fn accept(self: &Rc<Self>, listener: &Async<TcpListener>, transparent: bool) {
+    pub(super) async fn accept(self: &Rc<Self>, listener: &Source<TcpListener>, transparent: bool) {
+        let mut turns: u32 = 0;
         loop {
-            match listener.accept().await {
+            let accepted = listener.read_with(listen::accept).await;
+            let accepted = accepted
+                .and_then(|(stream, from)| Ok((Source::new(stream, Interest::Both)?, from)));
+            match accepted {
                 Ok((stream, from)) => self.admit(stream, from.ip(), transparent),
                 Err(error) => {
                     log::warn!(event = "dns.accept", reason:% = error; "");
                     Timer::after(PAUSE).await;
                 }
             }
+            turns = turns.wrapping_add(1);
+            if turns.is_multiple_of(TURN) {
+                future::yield_now().await;
+            }
         }
     }
 
-    fn admit(self: &Rc<Self>, stream: Async<TcpStream>, from: IpAddr, transparent: bool) {
+    fn admit(self: &Rc<Self>, stream: Source<TcpStream>, from: IpAddr, transparent: bool) {
         let clients = &self.clients;
         clients.count(|stats| stats.accepted += 1);
         // Answers are written whole; waiting for more to come in one packet only delays them.
@@ -344,7 +358,7 @@ impl Server {
 }
 
 /// Life of a connection.
-async fn converse(server: Weak<Server>, connection: Rc<Connection>, stream: Rc<Async<TcpStream>>) {
+async fn converse(server: Weak<Server>, connection: Rc<Connection>, stream: Rc<Source<TcpStream>>) {
     let reading = connection.read(&server, &stream);
     // Errors are the client's affair: it went away, or does not speak DNS.
     let _ended = future::or(reading, connection.write(&stream)).await;

@@ -7,9 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
-
-use async_io::Timer;
+use std::time::Instant;
 
 use super::attempt::{AttemptId, Fault};
 use super::server::{Server, random_ids};
@@ -20,15 +18,12 @@ use super::upstream::{self, UpstreamId};
 use super::wire::{self, MAX_UDP};
 use crate::config::{self, OutboundKind};
 use crate::net::dial;
-use crate::net::watch::Watch;
+use crate::net::reactor::Watch;
 use crate::outbound::Outbound;
 use crate::outbound::group::first_way;
 
 /// Datagrams taken from one socket before the next one has its turn.
 const DRAIN: usize = 8;
-
-/// Pause after an error of the watch; nothing is known to cause one.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// Sockets of the attempts that have their UDP leg open.
 pub struct Exchanges {
@@ -77,16 +72,16 @@ struct Broken {
 
 impl Exchanges {
     /// None open.
-    pub fn new() -> io::Result<Self> {
-        Ok(Self {
+    pub fn new() -> Self {
+        Self {
             pool: RefCell::new(Pool::new()),
             nodes: RefCell::default(),
-            watch: Watch::new()?,
+            watch: Watch::default(),
             random: RefCell::new(random_ids()),
             buffer: RefCell::new(vec![0; MAX_UDP].into()),
             exhausted: Cell::new(0),
             late: Cell::new(0),
-        })
+        }
     }
 
     /// Takes over how upstreams are reached. Those of the last configuration are still known:
@@ -269,18 +264,14 @@ impl Exchanges {
 impl Server {
     /// Listens to all upstreams, for ever.
     pub(super) async fn hear_upstreams(self: Rc<Self>) {
+        let mut ready = Vec::new();
         loop {
-            match self.exchanges.watch.ready().await {
-                Ok(ready) => {
-                    let now = Instant::now();
-                    ready.for_each(|socket| self.exchanges.take(&self, now, SocketId(socket)));
-                    self.carry_out();
-                }
-                Err(error) => {
-                    log::warn!(event = "dns.receive", reason:% = error; "");
-                    Timer::after(PAUSE).await;
-                }
+            self.exchanges.watch.ready(&mut ready).await;
+            let now = Instant::now();
+            for socket in &ready {
+                self.exchanges.take(&self, now, SocketId(*socket));
             }
+            self.carry_out();
         }
     }
 }

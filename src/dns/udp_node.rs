@@ -9,11 +9,11 @@ use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::time::Instant;
 
-use async_executor::Task;
 use futures_lite::future;
 
 use super::server::Server;
 use super::udp_pool::{NODE, SocketId};
+use crate::net::reactor::Task;
 use crate::outbound::{Association, MAX_DATAGRAM, Outbound};
 
 /// Datagrams taken before others have their turn.
@@ -102,13 +102,12 @@ async fn hear(
 ) -> io::Error {
     let mut buffer = vec![0; MAX_DATAGRAM];
     loop {
-        if let Err(error) = association.readable().await {
-            return error;
-        }
+        association.readable().await;
         let Some(server) = server.upgrade() else {
             return io::ErrorKind::NotConnected.into();
         };
         let now = Instant::now();
+        let mut all = false;
         for _ in 0..TURN {
             match association.recv(&mut buffer) {
                 // Anybody can write to the node's port; a connected socket does not hear them.
@@ -118,12 +117,19 @@ async fn hear(
                     server.exchanges.hear(&server, now, id, &mut message);
                 }
                 Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => break,
+                    io::ErrorKind::WouldBlock => {
+                        all = true;
+                        break;
+                    }
                     io::ErrorKind::InvalidData | io::ErrorKind::Interrupted => {}
                     _ => return error,
                 },
             }
         }
         server.carry_out();
+        drop(server);
+        if !all {
+            future::yield_now().await;
+        }
     }
 }

@@ -4,10 +4,13 @@
 //! little and its port still keeps changing (RFC 5452). Time is told by [`Pool::sweep`], which
 //! is called once a second while there is a socket.
 
-use std::hash::Hash;
+mod places;
+mod slots;
 
+pub use self::places::Numbered;
+use self::places::Places;
+use self::slots::Slots;
 use super::udp_ids::{Heard, Ids};
-use foldhash::HashMap;
 
 /// Most sockets, all peers together.
 pub const MAX_SOCKETS: usize = 256;
@@ -88,11 +91,10 @@ pub struct Place {
 /// All sockets. `P` names a peer, `A` an attempt, `S` is the socket itself; dropped, it is
 /// closed.
 pub struct Pool<P, A, S> {
-    sockets: HashMap<SocketId, Socket<P, A, S>>,
-    attempts: HashMap<A, Attempt>,
+    sockets: Slots<Socket<P, A, S>>,
+    attempts: Places<A>,
     /// Peers with sockets that take queries; a handful.
     ready: Vec<(P, Vec<SocketId>)>,
-    next: u64,
 }
 
 struct Socket<P, A, S> {
@@ -120,14 +122,13 @@ struct Attempt {
     newer: SocketId,
 }
 
-impl<P: Clone + PartialEq, A: Copy + Eq + Hash, S> Pool<P, A, S> {
+impl<P: Clone + PartialEq, A: Numbered, S> Pool<P, A, S> {
     /// No sockets.
     pub fn new() -> Self {
         Self {
-            sockets: HashMap::default(),
-            attempts: HashMap::default(),
+            sockets: Slots::new(),
+            attempts: Places::new(),
             ready: Vec::new(),
-            next: 0,
         }
     }
 
@@ -143,14 +144,14 @@ impl<P: Clone + PartialEq, A: Copy + Eq + Hash, S> Pool<P, A, S> {
         random: &mut dyn FnMut() -> u16,
         open: impl FnOnce(SocketId) -> Result<S, E>,
     ) -> Result<Place, Unplaced<E>> {
-        let Some(&Attempt {
+        let Some(&mut Attempt {
             earlier,
             latest,
             newer,
-        }) = self.attempts.get(&attempt)
+        }) = self.attempts.get_mut(attempt)
         else {
             let latest = self.place_on(attempt, peer, limits, None, random, open)?;
-            let newer = SocketId(self.next);
+            let newer = self.sockets.next();
             let first = Attempt {
                 earlier: None,
                 latest,
@@ -164,12 +165,10 @@ impl<P: Clone + PartialEq, A: Copy + Eq + Hash, S> Pool<P, A, S> {
         }
         match self.place_on(attempt, peer, limits, Some(newer), random, open) {
             Ok(place) => {
-                let second = Attempt {
-                    earlier: Some(latest),
-                    latest: place,
-                    newer,
-                };
-                self.attempts.insert(attempt, second);
+                if let Some(known) = self.attempts.get_mut(attempt) {
+                    known.earlier = Some(latest);
+                    known.latest = place;
+                }
                 Ok(place)
             }
             // Better the same way again than not at all.
@@ -203,7 +202,7 @@ impl<P: Clone + PartialEq, A: Copy + Eq + Hash, S> Pool<P, A, S> {
             (Some(Err(why)), None) => return Err(why),
             (None, None) => return Err(Unplaced::Full),
         };
-        let socket = self.sockets.get_mut(&id).ok_or(Unplaced::Full)?;
+        let socket = self.sockets.get_mut(id).ok_or(Unplaced::Full)?;
         socket.used = true;
         let wire = socket.ids.take(attempt, random).ok_or(Unplaced::Full)?;
         if socket.ids.left() == 0 {
@@ -227,32 +226,33 @@ impl<P: Clone + PartialEq, A: Copy + Eq + Hash, S> Pool<P, A, S> {
             let (_, idle) = self.idle().min().ok_or(Unplaced::Full)?;
             self.remove(idle);
         }
-        let id = SocketId(self.next);
-        let socket = Socket {
-            io: open(id).map_err(Unplaced::Open)?,
-            peer: peer.clone(),
-            limits,
-            ids: Ids::new(limits.life),
-            retired: false,
-            silent: 0,
-            used: true,
-            age: 0,
-            quiet: 0,
+        let make = |id| {
+            Ok(Socket {
+                io: open(id)?,
+                peer: peer.clone(),
+                limits,
+                ids: Ids::new(limits.life),
+                retired: false,
+                silent: 0,
+                used: true,
+                age: 0,
+                quiet: 0,
+            })
         };
-        self.next += 1;
-        self.sockets.insert(id, socket);
+        let opened = self.sockets.insert(make).ok_or(Unplaced::Full)?;
+        let id = opened.map_err(Unplaced::Open)?;
         self.make_ready(id);
         Ok(id)
     }
 
     /// A socket.
     pub fn get(&self, id: SocketId) -> Option<&S> {
-        self.sockets.get(&id).map(|socket| &socket.io)
+        self.sockets.get(id).map(|socket| &socket.io)
     }
 
     /// Whose an ID is that came on a socket.
     pub fn hear(&mut self, place: Place) -> Heard<A> {
-        let Some(socket) = self.sockets.get_mut(&place.socket) else {
+        let Some(socket) = self.sockets.get_mut(place.socket) else {
             return Heard::Late;
         };
         socket.used = true;
@@ -261,7 +261,7 @@ impl<P: Clone + PartialEq, A: Copy + Eq + Hash, S> Pool<P, A, S> {
 
     /// Attempts that wait on a socket, [`Limits::at_once`] at most.
     pub fn waiting(&self, id: SocketId) -> Vec<A> {
-        let socket = self.sockets.get(&id);
+        let socket = self.sockets.get(id);
         socket.map_or_else(Vec::new, |socket| socket.ids.waiting().collect())
     }
 
@@ -269,7 +269,7 @@ impl<P: Clone + PartialEq, A: Copy + Eq + Hash, S> Pool<P, A, S> {
     pub fn end(&mut self, attempt: A) {
         if let Some(Attempt {
             earlier, latest, ..
-        }) = self.attempts.remove(&attempt)
+        }) = self.attempts.remove(attempt)
         {
             earlier.into_iter().for_each(|place| self.leave(place));
             self.leave(latest);
@@ -277,7 +277,7 @@ impl<P: Clone + PartialEq, A: Copy + Eq + Hash, S> Pool<P, A, S> {
     }
 
     fn leave(&mut self, place: Place) {
-        let Some(socket) = self.sockets.get_mut(&place.socket) else {
+        let Some(socket) = self.sockets.get_mut(place.socket) else {
             return;
         };
         let full = socket.ids.waiting().len() >= socket.limits.at_once;
@@ -301,14 +301,14 @@ impl<P: Clone + PartialEq, A: Copy + Eq + Hash, S> Pool<P, A, S> {
     pub fn fail(&mut self, id: SocketId) -> Vec<A> {
         let failed = self.waiting(id);
         for attempt in &failed {
-            let Some(known) = self.attempts.get_mut(attempt) else {
+            let Some(known) = self.attempts.get_mut(*attempt) else {
                 continue;
             };
             // The two places of an attempt are on different sockets.
             match known.earlier.take() {
                 Some(earlier) if known.latest.socket == id => known.latest = earlier,
                 Some(_) => {}
-                None => drop(self.attempts.remove(attempt)),
+                None => drop(self.attempts.remove(*attempt)),
             }
         }
         self.remove(id);
@@ -350,39 +350,39 @@ impl<P: Clone + PartialEq, A: Copy + Eq + Hash, S> Pool<P, A, S> {
 
     /// Whether none is open.
     pub fn is_empty(&self) -> bool {
-        self.sockets.is_empty()
+        self.sockets.len() == 0
     }
 
     /// Sockets on which nobody waits, sorted so that the least useful is the smallest.
     fn idle(&self) -> impl Iterator<Item = (bool, SocketId)> {
         let sockets = self.sockets.iter();
         let idle = sockets.filter(|(_, socket)| socket.ids.waiting().len() == 0);
-        idle.map(|(id, socket)| (!socket.retired, *id))
+        idle.map(|(id, socket)| (!socket.retired, id))
     }
 
     fn all_that(&self, fits: impl Fn(&Socket<P, A, S>) -> bool) -> Vec<SocketId> {
         let sockets = self.sockets.iter();
         sockets
             .filter(|(_, socket)| fits(socket))
-            .map(|(id, _)| *id)
+            .map(|(id, _)| id)
             .collect()
     }
 
     /// A socket that takes no further query is closed when nobody waits there any more.
     fn retire(&mut self, id: SocketId) {
         self.unready(id);
-        if let Some(socket) = self.sockets.get_mut(&id) {
+        if let Some(socket) = self.sockets.get_mut(id) {
             socket.retired = true;
         }
     }
 
     fn remove(&mut self, id: SocketId) {
         self.unready(id);
-        self.sockets.remove(&id);
+        self.sockets.remove(id);
     }
 
     fn make_ready(&mut self, id: SocketId) {
-        let Some(socket) = self.sockets.get(&id) else {
+        let Some(socket) = self.sockets.get(id) else {
             return;
         };
         match self.ready.iter_mut().find(|(peer, _)| *peer == socket.peer) {
@@ -392,7 +392,7 @@ impl<P: Clone + PartialEq, A: Copy + Eq + Hash, S> Pool<P, A, S> {
     }
 
     fn unready(&mut self, id: SocketId) {
-        let Some(socket) = self.sockets.get(&id) else {
+        let Some(socket) = self.sockets.get(id) else {
             return;
         };
         let of_peer = |(peer, _): &(P, _)| *peer == socket.peer;

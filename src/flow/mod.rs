@@ -17,10 +17,8 @@ use std::net::{TcpListener, UdpSocket};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use async_executor::LocalExecutor;
-use async_io::{Async, Timer};
-
 use crate::config::Config;
+use crate::net::reactor::{self, Interest, Source, Timer};
 use crate::net::reply::Replier;
 pub use shared::Decide;
 use shared::Shared;
@@ -50,16 +48,11 @@ pub struct Proxy {
 
 impl Proxy {
     /// `decide` is asked once per TCP connection, and once per UDP flow (client and
-    /// destination) that is in use. Tasks run on `executor`.
-    pub fn new(
-        config: &Config,
-        replier: Rc<Replier>,
-        decide: Decide,
-        executor: Rc<LocalExecutor<'static>>,
-    ) -> Self {
+    /// destination) that is in use.
+    pub fn new(config: &Config, replier: Rc<Replier>, decide: Decide) -> Self {
         let main = &config.main;
         let seconds = |seconds: u32| Duration::from_secs(seconds.into());
-        let shared = Rc::new(Shared::new(&config.outbounds, decide, executor));
+        let shared = Rc::new(Shared::new(&config.outbounds, decide));
         let connections = main.max_tcp_connections as usize;
         let sessions = main.max_udp_sessions as usize;
         Self {
@@ -82,13 +75,14 @@ impl Proxy {
     /// cannot be registered with the reactor.
     pub async fn run(self: Rc<Self>, listeners: Listeners) -> io::Result<()> {
         let _ends = EndFlows(Rc::clone(&self));
-        let executor = &self.shared.executor;
         let mut tasks = Vec::new();
         for listener in listeners.tcp {
-            tasks.push(executor.spawn(Rc::clone(&self.tcp).accept(Async::new(listener)?)));
+            let listener = Source::new(listener, Interest::Read)?;
+            tasks.push(reactor::spawn(Rc::clone(&self.tcp).accept(listener)));
         }
         for socket in listeners.udp {
-            tasks.push(executor.spawn(Rc::clone(&self.udp).receive(Async::new(socket)?)));
+            let socket = Source::new(socket, Interest::Read)?;
+            tasks.push(reactor::spawn(Rc::clone(&self.udp).receive(socket)));
         }
         loop {
             if self.tcp.is_empty() && self.udp.is_empty() {

@@ -12,9 +12,9 @@ use std::net::TcpStream;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use async_io::Async;
 use futures_lite::future;
 
+use crate::net::reactor::Source;
 use crate::net::splice::PipePool;
 use crate::net::stream;
 
@@ -39,9 +39,9 @@ pub struct Traffic {
 /// What relay and sweep share of one connection.
 #[derive(Debug)]
 pub struct Connection {
-    client: Async<TcpStream>,
+    client: Source<TcpStream>,
     /// Empty while being dialled.
-    server: OnceCell<Async<TcpStream>>,
+    server: OnceCell<Source<TcpStream>>,
     /// Bytes moved since the last sweep.
     moved: Cell<bool>,
     /// Time of the last sweep that saw bytes.
@@ -69,7 +69,7 @@ pub enum Ending {
 
 impl Connection {
     /// A client's connection that is going to be dialled.
-    pub fn new(client: Async<TcpStream>, now: Instant) -> Self {
+    pub fn new(client: Source<TcpStream>, now: Instant) -> Self {
         Self {
             client,
             server: OnceCell::new(),
@@ -84,7 +84,7 @@ impl Connection {
     /// everything is told so by a reset.
     pub async fn relay(
         &self,
-        server: Async<TcpStream>,
+        server: Source<TcpStream>,
         pipes: &Rc<PipePool>,
         traffic: &Traffic,
     ) -> io::Result<()> {
@@ -149,8 +149,8 @@ impl Connection {
 
     async fn pump(
         &self,
-        from: &Async<TcpStream>,
-        to: &Async<TcpStream>,
+        from: &Source<TcpStream>,
+        to: &Source<TcpStream>,
         pipes: &Rc<PipePool>,
         direction: &Direction,
         total: &Cell<u64>,
@@ -158,12 +158,12 @@ impl Connection {
         let mut turns = 0;
         let mut pipe = pipes.pipe()?;
         loop {
-            match pipe.fill(from.get_ref()) {
+            match from.try_read(|from| pipe.fill(from)) {
                 Ok(0) => break,
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     drop(pipe);
-                    from.readable().await?;
+                    from.readable().await;
                     pipe = pipes.pipe()?;
                     turns = 0;
                     continue;
@@ -172,16 +172,15 @@ impl Connection {
                 Err(error) => return Err(error),
             }
             while pipe.filled() > 0 {
-                match pipe.drain(to.get_ref()) {
+                match to.try_write(|to| pipe.drain(to)) {
                     Ok(moved) => {
                         total.set(total.get() + moved as u64);
                         self.moved.set(true);
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         direction.stalled.set(true);
-                        let writable = to.writable().await;
+                        to.writable().await;
                         direction.stalled.set(false);
-                        writable?;
                         turns = 0;
                     }
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -6,8 +6,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
-use async_executor::LocalExecutor;
-
 use super::relay::Traffic;
 use crate::config;
 use crate::outbound::Outbound;
@@ -31,16 +29,11 @@ pub(super) struct Way {
 pub(super) struct Shared {
     pub ways: Vec<Way>,
     pub decide: Decide,
-    pub executor: Rc<LocalExecutor<'static>>,
     pub busy: Signal,
 }
 
 impl Shared {
-    pub fn new(
-        outbounds: &[config::Outbound],
-        decide: Decide,
-        executor: Rc<LocalExecutor<'static>>,
-    ) -> Self {
+    pub fn new(outbounds: &[config::Outbound], decide: Decide) -> Self {
         let way = |(index, outbound): (usize, &config::Outbound)| Way {
             name: outbound.name.clone(),
             // Nothing is known of nodes yet, so a group is the first that its policy chooses.
@@ -51,7 +44,6 @@ impl Shared {
         Self {
             ways,
             decide,
-            executor,
             busy: Signal::default(),
         }
     }

@@ -7,13 +7,12 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use async_executor::Task;
-use async_io::{Async, Timer};
 use futures_lite::future;
 
 use super::relay::{Connection, Ending};
 use super::shared::{Shared, Way, is_own};
 use super::stats::{TcpStats, count};
+use crate::net::reactor::{self, Interest, Source, Task, Timer};
 use crate::net::splice::PipePool;
 use crate::net::{listen, stream};
 use crate::rules::Proto;
@@ -66,15 +65,13 @@ impl Tcp {
     }
 
     /// Accepts for ever.
-    pub async fn accept(self: Rc<Self>, listener: Async<TcpListener>) {
+    pub async fn accept(self: Rc<Self>, listener: Source<TcpListener>) {
         let mut turns = 0;
         loop {
-            match listen::accept(listener.get_ref()) {
+            match listener.try_read(listen::accept) {
                 Ok((stream, client)) => self.take(stream, client),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if let Err(error) = listener.readable().await {
-                        self.pause(&error).await;
-                    }
+                    listener.readable().await;
                     turns = 0;
                     continue;
                 }
@@ -127,7 +124,7 @@ impl Tcp {
                 return stream::reset_on_close(&stream);
             }
         };
-        let stream = match Async::new_nonblocking(stream) {
+        let stream = match Source::new(stream, Interest::Both) {
             Ok(stream) => stream,
             Err(error) => {
                 log::warn!(event = "flow.fail", proto = "tcp", src:% = client, reason:% = error; "");
@@ -143,10 +140,7 @@ impl Tcp {
             to,
             outbound,
         };
-        let task = self
-            .shared
-            .executor
-            .spawn(Rc::clone(self).serve(Rc::clone(&connection), flow));
+        let task = reactor::spawn(Rc::clone(self).serve(Rc::clone(&connection), flow));
         self.connections
             .borrow_mut()
             .insert(id, Entry { connection, task });

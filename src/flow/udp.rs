@@ -6,8 +6,6 @@ use std::net::{SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use async_executor::Task;
-use async_io::{Async, Timer};
 use futures_lite::future;
 use log::Level;
 
@@ -16,6 +14,7 @@ use super::session::{End, Id, Key, Limits, Offer, Table};
 use super::shared::{Shared, Way, is_own};
 use super::stats::{UdpStats, count};
 use crate::net::batch::{Batch, Datagram};
+use crate::net::reactor::{self, Source, Task, Timer};
 use crate::net::reply::Replier;
 use crate::outbound::{Association, DialError, MAX_DATAGRAM};
 use crate::rules::Proto;
@@ -98,14 +97,16 @@ impl Udp {
     }
 
     /// Receives from clients for ever.
-    pub async fn receive(self: Rc<Self>, listener: Async<UdpSocket>) {
+    pub async fn receive(self: Rc<Self>, listener: Source<UdpSocket>) {
         let mut batch = Batch::new(BATCH, MAX_DATAGRAM);
         loop {
             match batch.recv(&listener).await {
                 Ok(datagrams) => {
                     let now = Instant::now();
                     datagrams.for_each(|datagram| self.forward(datagram, now));
-                    future::yield_now().await;
+                    if batch.is_full() {
+                        future::yield_now().await;
+                    }
                 }
                 Err(error) => {
                     log::warn!(event = "flow.receive", proto = "udp", reason:% = error; "");
@@ -134,10 +135,7 @@ impl Udp {
         let mut table = self.sessions.borrow_mut();
         let open = |id| {
             self.shared.busy.set();
-            let task = self
-                .shared
-                .executor
-                .spawn(Rc::clone(self).serve(id, key, to));
+            let task = reactor::spawn(Rc::clone(self).serve(id, key, to));
             Worker {
                 task,
                 association: None,
@@ -213,26 +211,27 @@ impl Udp {
         way: &Way,
     ) -> io::Error {
         loop {
-            if let Err(error) = association.readable().await {
-                return error;
-            }
-            match self.take_answers(client, association, way) {
-                Ok(0) => {}
-                Ok(_) => {
-                    self.sessions.borrow_mut().touch(id, Instant::now());
-                }
+            association.readable().await;
+            let (taken, all) = match self.take_answers(client, association, way) {
+                Ok(done) => done,
                 Err(error) => return error,
+            };
+            if taken > 0 {
+                self.sessions.borrow_mut().touch(id, Instant::now());
+            }
+            if !all {
+                future::yield_now().await;
             }
         }
     }
 
-    /// Takes what is there, at most a turn; the number of answers handed on.
+    /// Takes what is there, at most a turn; the number of answers, and whether that was all.
     fn take_answers(
         &self,
         client: SocketAddr,
         association: &Association,
         way: &Way,
-    ) -> io::Result<usize> {
+    ) -> io::Result<(usize, bool)> {
         let mut buffer = self.buffer.borrow_mut();
         let mut taken = 0;
         for _ in 0..TURN {
@@ -250,13 +249,13 @@ impl Udp {
                     }
                 }
                 Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => break,
+                    io::ErrorKind::WouldBlock => return Ok((taken, true)),
                     io::ErrorKind::InvalidData => count!(self.stats, dropped_malformed),
                     io::ErrorKind::Interrupted => {}
                     _ => return Err(error),
                 },
             }
         }
-        Ok(taken)
+        Ok((taken, false))
     }
 }

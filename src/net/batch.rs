@@ -5,10 +5,10 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::ptr;
 
-use async_io::Async;
 use libc::{iovec, mmsghdr, sockaddr_storage};
 
 use super::control::{self, Control};
+use super::reactor::Source;
 use super::sockaddr;
 
 /// One datagram received.
@@ -32,8 +32,7 @@ pub struct Batch {
     headers: Box<[mmsghdr]>,
     /// Slots from the first on that the kernel may have written since they were prepared.
     used: usize,
-    /// Datagrams of the last batch.
-    last: usize,
+    full: bool,
     oversized: u64,
 }
 
@@ -54,7 +53,7 @@ impl Batch {
             vectors: vec![vector; slots].into(),
             headers: vec![header; slots].into(),
             used: slots,
-            last: slots,
+            full: false,
             oversized: 0,
         }
     }
@@ -64,16 +63,20 @@ impl Batch {
         self.oversized
     }
 
+    /// Whether the last [`Self::recv`] left perhaps more, so that the next one does not wait.
+    pub fn is_full(&self) -> bool {
+        self.full
+    }
+
     /// Waits for datagrams and takes what is there, at most a batch. The socket must report
     /// destinations, as those of [`super::listen`] do. One that has to be dropped (too long,
     /// no destination) is left out, so the iterator may be empty.
-    pub async fn recv(&mut self, socket: &Async<UdpSocket>) -> io::Result<Datagrams<'_>> {
-        // A batch that was not full took all there was: looking again would find nothing.
-        if self.last < self.headers.len() {
-            socket.readable().await?;
-        }
+    pub async fn recv(&mut self, socket: &Source<UdpSocket>) -> io::Result<Datagrams<'_>> {
         let count = socket.read_with(|socket| self.fill(socket)).await?;
-        self.last = count;
+        self.full = count == self.headers.len();
+        if !self.full {
+            socket.drained();
+        }
         Ok(Datagrams {
             batch: self,
             slots: 0..count,

@@ -4,7 +4,6 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use async_io::{Async, Timer};
 use futures_lite::future;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{Ipv4RecvErr, Ipv6RecvErr};
@@ -12,20 +11,22 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::OWN_MARK;
 use super::options::prepare_stream;
+use super::reactor::{Interest, Source, Timer};
 
 /// Connects to `addr`; put it in [`within`] for a limit. Small writes are sent at once
 /// (TCP_NODELAY), and a peer that vanished is noticed (keepalive).
-pub async fn tcp(addr: SocketAddr) -> io::Result<Async<TcpStream>> {
+pub async fn tcp(addr: SocketAddr) -> io::Result<Source<TcpStream>> {
     let socket = open(addr, Type::STREAM, Protocol::TCP)?;
     prepare_stream(&socket)?;
     let connected = socket.connect(&addr.into());
-    let stream: Async<TcpStream> = Async::new_nonblocking(socket.into())?;
+    let stream = Source::new(TcpStream::from(socket), Interest::Both)?;
     match connected {
         Ok(()) => return Ok(stream),
         Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
         Err(error) => return Err(error),
     }
-    stream.writable().await?;
+    stream.filled();
+    stream.writable().await;
     match stream.get_ref().take_error()? {
         Some(error) => Err(error),
         None => Ok(stream),
@@ -46,14 +47,14 @@ pub async fn within<T, E: From<io::Error>>(
 
 /// A UDP socket of `peer`'s family on an ephemeral port of every address, not connected: it
 /// hears any remote.
-pub fn udp(peer: SocketAddr) -> io::Result<Async<UdpSocket>> {
+pub fn udp(peer: SocketAddr) -> io::Result<Source<UdpSocket>> {
     let any: SocketAddr = match peer {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     };
     let socket = open(any, Type::DGRAM, Protocol::UDP)?;
     socket.bind(&any.into())?;
-    Async::new_nonblocking(socket.into())
+    Source::new(socket.into(), Interest::Read)
 }
 
 /// A UDP socket connected to `peer`: it hears nobody else, and ICMP errors come back as

@@ -3,21 +3,21 @@
 //! [`listen`] makes the sockets that intercepted packets are assigned to, [`batch`] reads
 //! datagrams from them many per system call, [`reply`] answers in the name of any address,
 //! [`dial`] opens connections that are never intercepted again, [`splice`] moves bytes from
-//! one to another, [`stream`] breaks them, [`tls`] encrypts them, [`watch`] waits for many
-//! sockets at once.
+//! one to another, [`stream`] breaks them, [`tls`] encrypts them. [`reactor`] runs the tasks
+//! that use them.
 
 pub mod batch;
 mod control;
 pub mod dial;
 pub mod listen;
 mod options;
+pub mod reactor;
 pub mod reply;
 mod sockaddr;
 pub mod splice;
 pub mod stream;
 pub mod tls;
 mod tls_verify;
-pub mod watch;
 
 /// SO_MARK of every socket of the daemon: what it sends is not intercepted again, and the
 /// BPF program takes a listener for ours only when it carries this mark.

@@ -10,7 +10,6 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 
-use async_io::Async;
 use rustls::client::Resumption;
 use rustls::crypto::ring::{self as provider, kx_group};
 use rustls::crypto::{CryptoProvider, GetRandomFailed, KeyProvider, SecureRandom};
@@ -19,6 +18,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, TrustAnchor};
 use rustls::sign::SigningKey;
 use rustls::{ClientConfig, ClientConnection};
 
+use super::reactor::Source;
 use super::tls_verify::{ALGORITHMS, Verifier};
 
 pub use super::tls_verify::{Anchors, Checks};
@@ -65,7 +65,7 @@ impl Client {
 
     /// Shakes hands on a connection. When the server does not agree on the protocol that was
     /// asked for, that is an error.
-    pub async fn connect(&self, tcp: Async<TcpStream>) -> io::Result<Stream> {
+    pub async fn connect(&self, tcp: Source<TcpStream>) -> io::Result<Stream> {
         let session = ClientConnection::new(Arc::clone(&self.config), self.name.clone());
         let session = RefCell::new(session.map_err(broken)?);
         let stream = Stream { tcp, session };
@@ -90,7 +90,7 @@ impl Client {
 /// A connection after its handshake. Dropping it says goodbye, as far as that does not block.
 #[derive(Debug)]
 pub struct Stream {
-    tcp: Async<TcpStream>,
+    tcp: Source<TcpStream>,
     session: RefCell<ClientConnection>,
 }
 
@@ -128,10 +128,11 @@ impl Stream {
     /// Reads what the kernel has, waiting for some; 0 at the end.
     async fn receive(&self) -> io::Result<usize> {
         loop {
-            let read = self.session.borrow_mut().read_tls(&mut self.tcp.get_ref());
-            match read {
+            let session = &self.session;
+            let read = |mut tcp: &TcpStream| session.borrow_mut().read_tls(&mut tcp);
+            match self.tcp.try_read(read) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.tcp.readable().await?;
+                    self.tcp.readable().await;
                 }
                 Err(error) => return Err(error),
                 Ok(count) => {
@@ -149,7 +150,7 @@ impl Stream {
 
     async fn flush(&self) -> io::Result<()> {
         while !self.send()? {
-            self.tcp.writable().await?;
+            self.tcp.writable().await;
         }
         Ok(())
     }
@@ -158,7 +159,8 @@ impl Stream {
     fn send(&self) -> io::Result<bool> {
         let mut session = self.session.borrow_mut();
         while session.wants_write() {
-            match session.write_tls(&mut self.tcp.get_ref()) {
+            let mut write = |mut tcp: &TcpStream| session.write_tls(&mut tcp);
+            match self.tcp.try_write(&mut write) {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error),

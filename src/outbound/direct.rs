@@ -3,18 +3,17 @@
 use std::io;
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 
-use async_io::Async;
-
 use crate::net::dial;
+use crate::net::reactor::Source;
 
-pub(super) async fn tcp(destination: SocketAddr) -> io::Result<Async<TcpStream>> {
+pub(super) async fn tcp(destination: SocketAddr) -> io::Result<Source<TcpStream>> {
     dial::tcp(destination).await
 }
 
 /// One socket for every destination, open to every remote: endpoint-independent mapping and
 /// filtering (RFC 4787 sections 4.1 and 5).
 #[derive(Debug)]
-pub struct Socket(Async<UdpSocket>);
+pub struct Socket(Source<UdpSocket>);
 
 impl Socket {
     pub(super) fn new(destination: SocketAddr) -> io::Result<Self> {
@@ -25,12 +24,12 @@ impl Socket {
         self.0.get_ref().send_to(payload, destination).map(drop)
     }
 
-    pub(super) async fn readable(&self) -> io::Result<()> {
-        self.0.readable().await
+    pub(super) async fn readable(&self) {
+        self.0.readable().await;
     }
 
     pub(super) fn recv<'a>(&self, buffer: &'a mut [u8]) -> io::Result<(SocketAddr, &'a [u8])> {
-        let (length, remote) = self.0.get_ref().recv_from(buffer)?;
+        let (length, remote) = self.0.try_read(|socket| socket.recv_from(buffer))?;
         Ok((remote, &buffer[..length]))
     }
 }

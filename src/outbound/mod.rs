@@ -12,11 +12,11 @@ use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use async_io::Async;
 use futures_lite::future;
 
 use crate::config::OutboundKind;
 use crate::net::dial::within;
+use crate::net::reactor::Source;
 
 /// A connection or association that is not up after this long has failed, handshake included.
 pub const DIAL_LIMIT: Duration = Duration::from_secs(8);
@@ -72,7 +72,7 @@ impl Outbound {
     }
 
     /// A TCP stream to `destination`, ready for the client's bytes.
-    pub async fn tcp(&self, destination: SocketAddr) -> Result<Async<TcpStream>, DialError> {
+    pub async fn tcp(&self, destination: SocketAddr) -> Result<Source<TcpStream>, DialError> {
         within(DIAL_LIMIT, async {
             match self {
                 Self::Direct => Ok(direct::tcp(destination).await?),
@@ -115,8 +115,8 @@ impl Association {
         }
     }
 
-    /// Waits until a datagram may be there. An error ends the association.
-    pub async fn readable(&self) -> io::Result<()> {
+    /// Waits until a datagram may be there: at once unless [`Self::recv`] said WouldBlock.
+    pub async fn readable(&self) {
         match self {
             Self::Direct(socket) => socket.readable().await,
             Self::Socks5(association) => association.readable().await,

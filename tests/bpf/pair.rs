@@ -122,7 +122,7 @@ impl<'a> Pair<'a> {
         let mut updates = Vec::new();
         for (addr, known) in &case.names {
             for name in known {
-                names.learn(Instant::now(), name, [*addr], 60, &mut updates);
+                names.learn(Instant::now(), name.as_str(), [*addr], 60, &mut updates);
             }
         }
         for update in updates {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use dae::config::Config;
 use dae::dns::attempt::{AttemptId, Fault};
-use dae::dns::forward::{Effect, Forwarder, Origin, Outcome};
+use dae::dns::forward::{Effect, Forwarder, News, Origin, Outcome};
 use dae::dns::health::Turn;
 use hickory_proto::op::Message;
 use hickory_proto::rr::RData;
@@ -285,8 +285,8 @@ impl Books {
                     prop_assert_eq!(self.stream.len() + 1, before, "ended what was not open");
                 }
                 Effect::Learn { addrs, .. } => prop_assert!(!addrs.is_empty()),
-                Effect::Failed { .. } | Effect::Withheld { .. } => {}
-                Effect::Turned { upstream, turn } => {
+                Effect::Tell(News::Failed { .. } | News::Withheld { .. }) => {}
+                Effect::Tell(News::Turned { upstream, turn }) => {
                     let (bad, what) = match turn {
                         Turn::Down => (true, "up"),
                         Turn::Up => (false, "up"),

@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 
 use dae::config::Config;
 use dae::dns::attempt::{AttemptId, Fault};
-use dae::dns::forward::{Effect, Forwarder, Origin, Outcome};
+use dae::dns::forward::{Effect, Forwarder, News, Origin, Outcome};
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::rdata::opt::EdnsOption;
 
@@ -246,13 +246,15 @@ impl Play {
                         _ => format!("learn {name} {ttl} ({count} addresses)"),
                     }
                 }
-                Effect::Failed { name, upstream } => format!("failed {name} {upstream}"),
-                Effect::Withheld {
-                    name,
-                    upstream,
-                    reason,
-                } => format!("withheld {name} {upstream} {reason}"),
-                Effect::Turned { upstream, turn } => format!("{upstream} {}", turn.as_str()),
+                Effect::Tell(news) => match news {
+                    News::Failed { name, upstream } => format!("failed {name} {upstream}"),
+                    News::Withheld {
+                        name,
+                        upstream,
+                        reason,
+                    } => format!("withheld {name} {upstream} {reason}"),
+                    News::Turned { upstream, turn } => format!("{upstream} {}", turn.as_str()),
+                },
                 Effect::Reply { client, message } => format!("reply {client} {}", reply(&message)),
             };
             lines.push(line);

@@ -9,10 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use async_executor::LocalExecutor;
-use async_io::Async;
 use dae::config::Config;
 use dae::dns::{DnsStats, Listeners, Server, UpstreamState};
+use dae::net::reactor::{self, Interest, Source};
 use dae::net::{listen, reply::Replier};
 use futures_lite::future;
 use hickory_proto::op::Message;
@@ -93,20 +92,19 @@ impl Running {
                 }
             }
             let replier = transparent.then(|| Rc::new(Replier::new().unwrap()));
-            let learn = Rc::new(move |name: &str, addrs: &[IpAddr], ttl| {
+            let learn = Rc::new(move |name: Rc<str>, addrs: &[IpAddr], ttl| {
                 notes
                     .lock()
                     .unwrap()
-                    .push((name.to_owned(), addrs.to_vec(), ttl));
+                    .push((name.to_string(), addrs.to_vec(), ttl));
             });
-            let executor = Rc::new(LocalExecutor::new());
-            let server =
-                Server::new(&config, listeners, replier, learn, Rc::clone(&executor)).unwrap();
+            let server = Server::new(&config, listeners, replier, learn).unwrap();
             // SAFETY: no arguments.
             tell.send((addr, unsafe { libc::gettid() })).unwrap();
-            let control = Async::new(theirs).unwrap();
+            theirs.set_nonblocking(true).unwrap();
+            let control = Source::new(theirs, Interest::Both).unwrap();
             let run = future::or(Rc::clone(&server).run(), serve_control(&server, &control));
-            async_io::block_on(executor.run(run));
+            reactor::block_on(run);
         };
         let thread = match namespace {
             Some(namespace) => namespace.spawn(serve),
@@ -180,14 +178,17 @@ fn allow_any_source(listener: &std::net::TcpListener, addr: SocketAddr) {
     assert_eq!(result, 0, "needs root");
 }
 
-async fn serve_control(server: &Server, control: &Async<UnixDatagram>) {
+async fn serve_control(server: &Server, control: &Source<UnixDatagram>) {
     let mut buffer = [0; 16];
-    while let Ok(length) = control.recv(&mut buffer).await {
+    while let Ok(length) = control.read_with(|control| control.recv(&mut buffer)).await {
         if &buffer[..length] != b"stats" {
             return;
         }
         let stats = serde_json::to_vec(&server.stats()).unwrap();
-        control.send(&stats).await.unwrap();
+        control
+            .write_with(|control| control.send(&stats))
+            .await
+            .unwrap();
     }
 }
 

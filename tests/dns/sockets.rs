@@ -512,32 +512,15 @@ fn nonsense_is_told_so_or_dropped() {
     assert_eq!(server.stats().malformed, 4);
 }
 
-/// In a process of its own: threads of one process share async-io's reactor and wake each
-/// other.
 #[test]
 fn an_idle_server_sleeps() {
-    const ALONE: &str = "DNS_TEST_ALONE";
-    if std::env::var_os(ALONE).is_none() {
-        let this = std::env::current_exe().unwrap();
-        let mut test = std::process::Command::new(this);
-        test.args(["--exact", "sockets::an_idle_server_sleeps"])
-            .env(ALONE, "1");
-        let output = test.output().unwrap();
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stdout)
-        );
-        return;
-    }
     let (server, _upstream) = pair("tcp+udp", Speaks::Both, &[]);
     let mut client = server.udp();
     client.ask("drop-udp.example");
     drop(client);
     thread::sleep(ms(300));
     // The connection to the upstream is closed after ten idle seconds; until then there is a
-    // sweep a second. One timer costs some switches more, as async-io's own thread and ours
-    // pass the reactor to each other.
+    // sweep a second.
     let switches = || {
         let path = format!("/proc/self/task/{}/status", server.thread_id);
         let status = std::fs::read_to_string(path).unwrap();
@@ -552,7 +535,7 @@ fn an_idle_server_sleeps() {
     thread::sleep(Duration::from_secs(4));
     let with_connection = switches() - start;
     assert!(
-        (1..=20).contains(&with_connection),
+        (3..=12).contains(&with_connection),
         "{with_connection} in four seconds"
     );
     thread::sleep(Duration::from_secs(8));

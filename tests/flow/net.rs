@@ -4,8 +4,8 @@ use std::io;
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::time::Duration;
 
-use async_io::{Async, block_on};
 use dae::net::batch::Batch;
+use dae::net::reactor::{Interest, Source, block_on};
 use dae::net::reply::{MAX_PAYLOAD, Replier, send_from};
 use dae::net::{OWN_MARK, dial, listen};
 use socket2::SockRef;
@@ -86,7 +86,7 @@ fn replies_keep_the_interface_of_link_local_addresses() {
     let asked = local(1, listener.local_addr().unwrap().port(), c0);
     socket.send_to(b"question", asked).unwrap();
     home.router.run(move || {
-        let listener = Async::new(listener).unwrap();
+        let listener = Source::new(listener, Interest::Read).unwrap();
         let mut batch = Batch::new(4, 512);
         let (from, to) = block_on(async {
             let datagram = batch.recv(&listener).await.unwrap().next().unwrap();
@@ -193,7 +193,7 @@ fn a_batch_keeps_order_and_destinations_and_notices_long_datagrams() {
             let length = if i == 50 { 101 } else { usize::from(i) };
             socket.send_to(&vec![i; length], to).unwrap();
         }
-        let listener = Async::new(listener).unwrap();
+        let listener = Source::new(listener, Interest::Read).unwrap();
         let mut batch = Batch::new(32, 100);
         let mut seen = Vec::new();
         while seen.last() != Some(&99) {
@@ -228,7 +228,7 @@ fn a_plain_listener_answers_from_the_address_that_was_asked() {
         let socket = client_socket(&home, client);
         socket.send_to(b"question", asked).unwrap();
         let mut batch = Batch::new(8, 512);
-        let listener = Async::new(listener).unwrap();
+        let listener = Source::new(listener, Interest::Read).unwrap();
         let mut datagrams = block_on(dial::within(WAIT, batch.recv(&listener))).unwrap();
         let datagram = datagrams.next().unwrap();
         send_from(listener.get_ref(), datagram.to, datagram.from, b"answer").unwrap();

@@ -6,11 +6,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use async_executor::LocalExecutor;
-use async_io::{Timer, block_on};
 use dae::config::Config;
 use dae::flow::{FlowStats, Listeners, Proxy};
 use dae::net::listen;
+use dae::net::reactor::{Timer, block_on};
 use dae::net::reply::Replier;
 use dae::rules::{Action, Proto, Verdict};
 use futures_lite::future;
@@ -123,14 +122,8 @@ fn serve(config: &Config, ports: &Sender<[u16; 4]>, asked: &Receiver<Sender<Flow
         .send([tcp_port(0), tcp_port(1), udp_port(0), udp_port(1)])
         .unwrap();
 
-    let executor = Rc::new(LocalExecutor::new());
     let replier = Rc::new(Replier::new().unwrap());
-    let proxy = Rc::new(Proxy::new(
-        config,
-        replier,
-        Rc::new(decide),
-        Rc::clone(&executor),
-    ));
+    let proxy = Rc::new(Proxy::new(config, replier, Rc::new(decide)));
     let listeners = Listeners {
         tcp: tcp.into(),
         udp: udp.into(),
@@ -146,5 +139,5 @@ fn serve(config: &Config, ports: &Sender<[u16; 4]>, asked: &Receiver<Sender<Flow
         }
     };
     let run = Rc::clone(&proxy).run(listeners);
-    block_on(executor.run(future::or(answer, run))).unwrap();
+    block_on(future::or(answer, run)).unwrap();
 }

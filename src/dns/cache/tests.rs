@@ -15,7 +15,7 @@ fn question(number: u32) -> Question {
 /// A question and an answer to it with `size` bytes of data.
 fn pair(number: u32, size: usize) -> (Question, Stored) {
     let question = question(number);
-    let mut message = upstream_query(0, &question, false, false, false);
+    let mut message = upstream_query(0, &question, false, false, false, Vec::new());
     message[2] |= 0x80;
     message[7] = 1;
     message.extend([0xc0, 12, 0, 16, 0, 1, 0, 0, 0, 60]);
@@ -28,7 +28,7 @@ fn pair(number: u32, size: usize) -> (Question, Stored) {
 /// An answer without records.
 fn failure(number: u32, code: u8) -> Stored {
     let question = question(number);
-    let mut message = upstream_query(0, &question, false, false, false);
+    let mut message = upstream_query(0, &question, false, false, false, Vec::new());
     message[2] |= 0x80;
     message[3] |= code;
     walk(&message, &question).unwrap().stored

@@ -2,9 +2,11 @@
 
 use std::time::Instant;
 
+use smallvec::{SmallVec, smallvec};
+
 use super::super::attempt::{Attempt, AttemptId};
 use super::super::course::{Course, Leg, Pace};
-use super::super::flight::{Candidate, FlightId, Lane};
+use super::super::flight::{Candidate, Candidates, FlightId, Lane};
 use super::super::route::Group;
 use super::super::upstream::Server;
 use super::super::wire::upstream_query;
@@ -41,7 +43,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
     /// Begins to ask one server.
     pub(super) fn ask_server(&mut self, now: Instant, id: FlightId, server: Server) {
         if let Some(flight) = self.flights.get(id) {
-            flight.candidates = vec![Candidate {
+            flight.candidates = smallvec![Candidate {
                 server,
                 another: false,
             }];
@@ -53,7 +55,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
     /// policy, then those that are down. Among the fastest, one that never answered comes first,
     /// so that its speed becomes known. Where an upstream has a second address, that is tried
     /// when all have been asked by their first one.
-    fn order(&mut self, group: &Group) -> Vec<Candidate> {
+    fn order(&mut self, group: &Group) -> Candidates {
         if let [only] = group.upstreams[..] {
             let server = Server::Upstream(only);
             let addresses = self.upstreams.get(only).map_or(0, |u| u.addresses.len());
@@ -112,13 +114,14 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         let lane = flight.key.lane;
         let more = !flight.candidates.is_empty();
         let tried = flight.attempts.iter().filter_map(|attempt| attempt.addr);
-        let tried: Vec<_> = tried.filter(|_| candidate.another).collect();
+        let tried: SmallVec<[_; 4]> = tried.filter(|_| candidate.another).collect();
         if candidate.another && self.upstreams.addr(server, &tried).is_none() {
             return self.ask_next(now, id);
         }
         let health = &mut self.upstreams.known(server).health;
         health.asked(now);
-        let (pace, hedge) = (health.pace(), health.hedge());
+        let pace = health.pace();
+        let hedge_at = more.then(|| now + health.hedge());
         let (transport, pace) = match lane {
             Lane::ProbeUdp(_) => (
                 Transport::Udp,
@@ -140,7 +143,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         let Some(flight) = self.flights.get(id) else {
             return;
         };
-        flight.hedge_at = more.then_some(now + hedge);
+        flight.hedge_at = hedge_at;
         // At most eight candidates, and as many for each of three rules that send on.
         let number = flight.attempts.len() as u8;
         let attempt = Attempt::new(id, number, server, addr, course);
@@ -217,7 +220,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
     }
 
     fn message(&mut self, id: AttemptId, padded: bool) -> Option<Vec<u8>> {
-        let flight = self.flights.get(id.flight)?;
+        let flight = self.flights.peek(id.flight)?;
         let attempt = flight.attempts.iter().find(|attempt| attempt.id == id)?;
         let key = &flight.key;
         Some(upstream_query(
@@ -226,6 +229,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             attempt.course.edns,
             key.dnssec_ok,
             padded,
+            self.spare.take(),
         ))
     }
 }

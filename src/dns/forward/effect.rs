@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::super::attempt::AttemptId;
 use super::super::health::Turn;
 use super::super::upstream::Server;
+use super::super::wire::Addresses;
 
 /// What the loops have to do. `C` names a client. Messages to upstreams have ID 0: who sends
 /// them chooses the ID on the wire, and gives the answer back with ID 0.
@@ -52,20 +53,34 @@ pub enum Effect<C> {
     /// A name has these addresses; before the answer that says so.
     Learn {
         /// Lower case, no final dot.
-        name: String,
+        name: Rc<str>,
         /// A, AAAA and address hints of the answer.
-        addrs: Vec<IpAddr>,
+        addrs: Addresses,
         /// Smallest TTL of the answer, seconds.
         ttl: u32,
     },
-    /// Tell the log that nobody answered; the SERVFAILs follow.
+    /// Tell the log.
+    Tell(News),
+    /// Answer a client.
+    Reply {
+        /// Which.
+        client: C,
+        /// The message, without a length.
+        message: Vec<u8>,
+    },
+}
+
+/// What the log is told.
+#[derive(Debug, PartialEq, Eq)]
+pub enum News {
+    /// Nobody answered; the SERVFAILs follow.
     Failed {
         /// Name asked for.
         name: String,
         /// Who was asked last.
         upstream: Rc<str>,
     },
-    /// Tell the log that an answer was withheld.
+    /// An answer was withheld.
     Withheld {
         /// Name asked for.
         name: String,
@@ -74,19 +89,12 @@ pub enum Effect<C> {
         /// Why.
         reason: &'static str,
     },
-    /// Tell the log what has become of an upstream.
+    /// What has become of an upstream.
     Turned {
         /// Which.
         upstream: Rc<str>,
         /// What happened.
         turn: Turn,
-    },
-    /// Answer a client.
-    Reply {
-        /// Which.
-        client: C,
-        /// The message, without a length.
-        message: Vec<u8>,
     },
 }
 

@@ -8,7 +8,7 @@ use super::super::flight::FlightId;
 use super::super::health::Turn;
 use super::super::upstream::Server;
 use super::super::wire::{self, Answer, Unfit};
-use super::{Effect, Forwarder};
+use super::{Effect, Forwarder, News};
 
 impl<C: Clone + PartialEq> Forwarder<C> {
     /// A datagram came in answer to an attempt's query.
@@ -245,7 +245,8 @@ impl<C: Clone + PartialEq> Forwarder<C> {
     pub(super) fn tell(&mut self, server: Server, turn: Turn) {
         if let Server::Upstream(_) = server {
             let upstream = std::rc::Rc::clone(&self.upstreams.known(server).name);
-            self.effects.push_back(Effect::Turned { upstream, turn });
+            self.effects
+                .push_back(Effect::Tell(News::Turned { upstream, turn }));
         }
     }
 }

@@ -10,7 +10,7 @@ use super::super::rebind::is_private;
 use super::super::upstream::Server;
 use super::super::wire::{Aging, Answer, Ede, Stored, flag, rcode};
 use super::query::{Preferred, stale_reason};
-use super::{Effect, Forwarder};
+use super::{Effect, Forwarder, News};
 
 /// An answer waits no longer than this for the question about the preferred family.
 const COMPANION_TIME: Duration = Duration::from_secs(1);
@@ -35,17 +35,17 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             self.flights.reschedule(id);
             return;
         }
-        let (key, depth) = (std::rc::Rc::clone(&flight.key), flight.depth);
-        match self.judge(&key, server, &answer) {
+        let depth = flight.depth;
+        match self.judge(id, server, &answer) {
             Judgement::Give => self.deliver(now, id, server, answer),
             Judgement::Withhold(reason) => {
                 self.stats.withheld += 1;
-                self.effects.push_back(Effect::Withheld {
-                    name: key.question.text(),
+                let Some(flight) = self.close(id) else { return };
+                self.effects.push_back(Effect::Tell(News::Withheld {
+                    name: flight.key.question.text(),
                     upstream: std::rc::Rc::clone(&self.upstreams.known(server).name),
                     reason,
-                });
-                let Some(flight) = self.close(id) else { return };
+                }));
                 self.end_without(now, flight, rcode::NOERROR, Ede::Blocked);
             }
             Judgement::AskAnother(_) if depth >= MAX_DEPTH => {
@@ -64,7 +64,10 @@ impl<C: Clone + PartialEq> Forwarder<C> {
     }
 
     /// Answers of the server that the client asked are its own affair.
-    fn judge(&self, key: &Key, server: Server, answer: &Answer) -> Judgement {
+    fn judge(&self, id: FlightId, server: Server, answer: &Answer) -> Judgement {
+        let Some(key) = self.flights.peek(id).map(|flight| &flight.key) else {
+            return Judgement::Give;
+        };
         let (Lane::Group(_), Server::Upstream(upstream)) = (key.lane, server) else {
             return Judgement::Give;
         };
@@ -88,40 +91,43 @@ impl<C: Clone + PartialEq> Forwarder<C> {
 
     fn deliver(&mut self, now: Instant, id: FlightId, server: Server, mut answer: Answer) {
         let transport = self.upstreams.transport(server);
-        let Some(flight) = self.close(id) else { return };
+        // Taken apart in place: a flight is large.
+        let mut closed = self.close(id);
+        let Some(flight) = closed.as_mut() else {
+            return;
+        };
+        let name = flight.name();
         let key = &flight.key;
         let for_clients = matches!(key.lane, Lane::Group(_) | Lane::AsIs(_));
         if for_clients
             && !self.settings.ttls.is_empty()
-            && let Some(ttl) = self.settings.ttls.of(&key.question.text())
+            && let Some(ttl) = self.settings.ttls.of(&name)
         {
             answer.fix_ttl(ttl);
         }
         let suppressed = flight.companion == Companion::Preferred && answer.positive;
         if for_clients && !suppressed && !answer.addresses.is_empty() {
-            self.effects.push_back(Effect::Learn {
-                name: key.question.text(),
-                addrs: if flight.tasks.is_empty() {
-                    std::mem::take(&mut answer.addresses)
-                } else {
-                    answer.addresses.clone()
-                },
-                ttl: answer.ttl,
-            });
+            let addrs = match flight.tasks[..] {
+                [] => std::mem::take(&mut answer.addresses),
+                _ => answer.addresses.clone(),
+            };
+            let ttl = answer.ttl;
+            self.effects.push_back(Effect::Learn { name, addrs, ttl });
         }
         // By TCP a truncated answer is never passed on by an upstream that has TCP.
         let needs_whole = answer.truncated && transport != crate::config::Transport::Udp;
-        for waiter in flight.waiters {
+        for waiter in flight.waiters.drain(..) {
             if suppressed {
                 self.stats.suppressed += 1;
                 self.reply_error(now, waiter, key, rcode::NOERROR, None);
-            } else if needs_whole && waiter.asker().tcp {
+            } else if needs_whole && waiter.tcp {
                 self.reply_error(now, waiter, key, rcode::SERVFAIL, Some(Ede::NetworkError));
             } else {
                 self.reply(now, waiter, key, server, &answer.stored);
             }
         }
-        self.finish_tasks(now, key, flight.tasks, Some(&answer));
+        let tasks = std::mem::take(&mut flight.tasks);
+        self.finish_tasks(now, key, tasks, Some(&answer));
         // Without RD a server tells what it happens to know, which is no answer for others.
         if let Some(life) = answer.life
             && for_clients
@@ -163,7 +169,8 @@ impl<C: Clone + PartialEq> Forwarder<C> {
                 None => "-".into(),
             };
             let name = flight.key.question.text();
-            self.effects.push_back(Effect::Failed { name, upstream });
+            self.effects
+                .push_back(Effect::Tell(News::Failed { name, upstream }));
         }
         self.end_without(now, flight, rcode::SERVFAIL, Ede::NoReachableAuthority);
     }
@@ -178,11 +185,11 @@ impl<C: Clone + PartialEq> Forwarder<C> {
 
     /// Whether there is a stale answer that is better than an error.
     pub(super) fn has_stale(&mut self, now: Instant, id: FlightId) -> bool {
-        let Some(flight) = self.flights.get(id) else {
+        let Some(flight) = self.flights.peek(id) else {
             return false;
         };
-        let key = std::rc::Rc::clone(&flight.key);
-        let found = self.cache.lookup(now, cache_key(&key), asked(&key));
+        let key = &flight.key;
+        let found = self.cache.lookup(now, cache_key(key), asked(key));
         matches!(found, Some(Found::Stale { .. }))
     }
 
@@ -192,10 +199,10 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         let Some(flight) = self.flights.get(id) else {
             return;
         };
-        let key = std::rc::Rc::clone(&flight.key);
         if !self.settings.serve_stale || flight.waiters.is_empty() {
             return;
         }
+        let key = flight.key.clone();
         if self.preferred_was_known(now, &key) {
             return self.suppress(now, id);
         }
@@ -208,8 +215,8 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         let mut stale = Vec::new();
         for waiter in self.flights.release(id, Task::Refresh) {
             self.stats.stale += 1;
-            let asker = waiter.asker();
             let mut message = Vec::new();
+            let asker = waiter.asker(&key);
             asker.answer(stored, Aging::Stale, Some(stale_reason(code)), &mut message);
             stale.push((waiter, message));
         }
@@ -272,9 +279,8 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         server: Server,
         stored: &Stored,
     ) {
-        let asker = waiter.asker();
-        let room = asker.limit().min(stored.wire().len() + 11);
-        let mut message = Vec::with_capacity(room);
+        let mut message = self.spare.take();
+        let asker = waiter.asker(key);
         asker.answer(stored, Aging::New, None, &mut message);
         let name = self.upstreams.known(server).name.clone();
         self.note_reply(now, &waiter, key, || Logged::Upstream(name), stored.rcode());
@@ -289,8 +295,8 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         code: u8,
         ede: Option<Ede>,
     ) {
-        let mut message = Vec::new();
-        waiter.asker().error(code, ede, &mut message);
+        let mut message = self.spare.take();
+        waiter.asker(key).error(code, ede, &mut message);
         self.stats.servfail += u64::from(code == rcode::SERVFAIL);
         let outcome = || match code {
             rcode::SERVFAIL => Logged::Failed,

@@ -6,7 +6,7 @@
 //!
 //! `query` takes what clients ask, `ask` asks upstreams, `events` takes what comes of it, `legs`
 //! begins and ends the ways to an answer, `silence` looks after upstreams that are silent,
-//! `finish` ends flights, `tasks` are the questions of our own.
+//! `finish` ends flights, `tasks` are the questions of our own, `spare` keeps memory for messages.
 
 mod ask;
 mod effect;
@@ -15,6 +15,7 @@ mod finish;
 mod legs;
 mod query;
 mod silence;
+mod spare;
 mod tasks;
 
 use std::collections::VecDeque;
@@ -22,11 +23,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-pub use effect::{Effect, Origin, Outcome};
+pub use effect::{Effect, News, Origin, Outcome};
+use spare::Spare;
 
 use super::answer_rules::AnswerRules;
 use super::cache::Cache;
-use super::flight::Flights;
+use super::flights::Flights;
 use super::hosts::Hosts;
 use super::querylog::{self, QueryLog};
 use super::rebind::Rebind;
@@ -59,6 +61,9 @@ pub struct Forwarder<C> {
     started: Instant,
     /// Place for the question of a query.
     lower: Vec<u8>,
+    /// Place for its name in text.
+    name: String,
+    spare: Spare,
 }
 
 /// What a configuration says, ready for use.
@@ -141,6 +146,8 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             log: QueryLog::new(dns.query_log as usize),
             started: now,
             lower: Vec::new(),
+            name: String::new(),
+            spare: Spare::default(),
         }
     }
 
@@ -192,6 +199,11 @@ impl<C: Clone + PartialEq> Forwarder<C> {
     /// Next thing to do, in order.
     pub fn next_effect(&mut self) -> Option<Effect<C>> {
         self.effects.pop_front()
+    }
+
+    /// Takes the message of an effect back that was carried out.
+    pub fn give_back(&mut self, message: Vec<u8>) {
+        self.spare.give_back(message);
     }
 
     /// Whether there is something to do.

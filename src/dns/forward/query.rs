@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::super::cache::{self, Found};
-use super::super::flight::{FlightId, Joined, Key, Lane, Waiter};
+use super::super::flight::{FlightId, Key, Lane, Waiter};
+use super::super::flights::Joined;
 use super::super::querylog::Outcome as Logged;
 use super::super::route::Route;
 use super::super::upstream::Server;
@@ -204,11 +205,11 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             asker,
         } = asked;
         let question = &query.question;
-        let name = question.text();
+        question.write_text(&mut self.name);
         let route = self
             .settings
             .router
-            .route(&name, question.qtype(), origin.asked);
+            .route(&self.name, question.qtype(), origin.asked);
         let lane = match &route {
             Route::Ask(_) if self.settings.block_https && is_service(question.qtype()) => {
                 self.stats.rejected += 1;
@@ -237,9 +238,12 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             dnssec_ok: query.dnssec_ok(),
             lane,
         };
-        let waiter = Waiter::new(origin.client.clone(), origin.from, now, asker);
+        let waiter = Waiter::new(origin.client.clone(), origin.from, now, asker, &key);
         match self.flights.join(key, waiter, now + FLIGHT_TIME) {
             Joined::Leader(id) => {
+                if let Some(flight) = self.flights.get(id) {
+                    flight.name = Some(self.name.as_str().into());
+                }
                 self.expect_stale(now, id, stale);
                 self.accompany(now, id);
                 self.depart(now, id, &route);
@@ -294,12 +298,12 @@ impl<C: Clone + PartialEq> Forwarder<C> {
 
     /// Begins the flight for the preferred family, if this one must wait for it.
     fn accompany(&mut self, now: Instant, id: FlightId) {
-        let Some(flight) = self.flights.get(id) else {
-            return;
-        };
-        let key = std::rc::Rc::clone(&flight.key);
-        if let Some(preferred) = self.preferred_type(key.question.qtype()) {
-            self.begin_companion(now, id, &key, preferred);
+        let qtype = self
+            .flights
+            .peek(id)
+            .map(|flight| flight.key.question.qtype());
+        if let Some(preferred) = qtype.and_then(|qtype| self.preferred_type(qtype)) {
+            self.begin_companion(now, id, preferred);
         }
     }
 

@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::super::attempt::Attempt;
-use super::super::flight::{Candidate, Companion, FlightId, Joined, Key, Lane, Task};
+use super::super::flight::{Candidate, Companion, FlightId, Key, Lane, Task};
+use super::super::flights::Joined;
 use super::super::route::{Group, Route};
 use super::super::upstream::{Server, UpstreamId};
 use super::super::wire::{Answer, Query, Question, flag, rtype};
@@ -56,13 +57,18 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         let chosen = (self.stats.departures / EXPLORE_EVERY) as usize % group.upstreams.len();
         for (place, upstream) in group.upstreams.iter().enumerate() {
             let server = Server::Upstream(*upstream);
+            let health = &self.upstreams.known(server).health;
+            let explored = explore && place == chosen;
+            if !health.is_down() && !health.is_udp_dead() && !explored {
+                continue;
+            }
             let transport = self.upstreams.transport(server);
             let Some(flight) = self.flights.get(id) else {
                 return;
             };
             let first = flight.attempts.iter().any(|a| a.server == server);
             let health = &mut self.upstreams.known(server).health;
-            let back = !first && (health.probe_due(now) || explore && place == chosen);
+            let back = !first && (health.probe_due(now) || explored);
             let udp = transport == Transport::TcpUdp && health.udp_probe_due(now);
             if back {
                 self.probe_one(now, id, Lane::Probe(*upstream), server);
@@ -125,13 +131,10 @@ impl<C: Clone + PartialEq> Forwarder<C> {
     }
 
     /// Begins the flight for the preferred family on behalf of another.
-    pub(super) fn begin_companion(
-        &mut self,
-        now: Instant,
-        id: FlightId,
-        key: &Key,
-        preferred: u16,
-    ) {
+    pub(super) fn begin_companion(&mut self, now: Instant, id: FlightId, preferred: u16) {
+        let Some(key) = self.flights.peek(id).map(|flight| &flight.key) else {
+            return;
+        };
         let question = key.question.with_qtype(preferred);
         let server = match key.lane {
             Lane::AsIs(server) => Some(server),

@@ -13,13 +13,12 @@ use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::time::Instant;
 
-use async_executor::Task;
-
 use super::attempt::{AttemptId, Fault};
 use super::notify::Notify;
 use super::server::Server;
 use super::udp::fault;
 use super::{http2, upstream, wire};
+use crate::net::reactor::Task;
 use crate::outbound::DialError;
 use pool::{Effect, LinkId, Pool};
 use reach::{Reach, Reaches};

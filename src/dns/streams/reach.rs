@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use async_io::Async;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
 use crate::config::{Config, Host, OutboundKind, Roots, Tls, Transport, Upstream};
 use crate::dns::upstream::{Server, UpstreamId};
 use crate::error::{IoContext, Result};
 use crate::net::dial::within;
+use crate::net::reactor::Source;
 use crate::net::tls::{self, Anchors, Checks};
 use crate::outbound::group::first_way;
 use crate::outbound::{DIAL_LIMIT, DialError, Outbound};
@@ -54,7 +54,7 @@ enum Speech {
 
 /// An open connection.
 pub enum Wire {
-    Plain(Async<TcpStream>),
+    Plain(Source<TcpStream>),
     Tls(Box<tls::Stream>),
 }
 

@@ -21,6 +21,9 @@ const WRITE: usize = 16 * 1024;
 /// Bytes read at a time.
 const READ: usize = 4096;
 
+/// Reads before others have their turn.
+const TURN: u32 = 8;
+
 /// Carries queries and answers until the connection ends. The error is that of the
 /// connection, or of a server that does not keep to the protocol.
 pub(super) async fn talk(
@@ -66,6 +69,7 @@ async fn write_messages(server: &Weak<Server>, line: &Line, wire: &Wire) -> io::
 
 async fn read_messages(server: &Weak<Server>, line: &Line, wire: &Wire) -> io::Result<()> {
     let mut frames = Frames::new(usize::from(u16::MAX));
+    let mut reads = 0;
     loop {
         let count = wire.read(frames.room()).await?;
         if count == 0 {
@@ -97,7 +101,14 @@ async fn read_messages(server: &Weak<Server>, line: &Line, wire: &Wire) -> io::R
         server.carry_out();
         drop(server);
         result?;
-        // A server that always has more must not keep the thread.
+        take_turns(&mut reads).await;
+    }
+}
+
+/// A server that always has more must not keep the thread.
+async fn take_turns(reads: &mut u32) {
+    *reads = reads.wrapping_add(1);
+    if reads.is_multiple_of(TURN) {
         future::yield_now().await;
     }
 }
@@ -137,6 +148,7 @@ async fn read_http(
     http: &RefCell<http2::Client>,
 ) -> io::Result<()> {
     let mut buffer = vec![0; READ];
+    let mut reads = 0;
     loop {
         let count = wire.read(&mut buffer).await?;
         if count == 0 {
@@ -152,7 +164,7 @@ async fn read_http(
         received.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         // There may be an acknowledgement, or room for more.
         line.to_write.notify();
-        future::yield_now().await;
+        take_turns(&mut reads).await;
     }
 }
 

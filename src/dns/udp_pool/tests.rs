@@ -8,6 +8,12 @@ use super::*;
 
 type Tested = Pool<u8, u64, SocketId>;
 
+impl Numbered for u64 {
+    fn number(self) -> usize {
+        self as usize % 50
+    }
+}
+
 /// Good enough numbers (SplitMix64).
 fn numbers(seed: u16) -> impl FnMut() -> u16 {
     let mut state = u64::from(seed);
@@ -57,7 +63,7 @@ fn a_socket_has_a_life_and_room_for_so_many() {
         *carried.entry(place.socket).or_default() += 1;
     }
     (0..4 * DIRECT.at_once as u64).for_each(|attempt| {
-        let known = pool.attempts[&attempt].latest;
+        let known = pool.attempts.get_mut(attempt).unwrap().latest;
         assert_eq!(pool.hear(known), Heard::Waiting(attempt));
         pool.end(attempt);
     });
@@ -185,7 +191,7 @@ fn an_error_fails_all_who_wait_and_leaves_no_place() {
         assert_ne!(place(&mut pool, attempt, false, &mut random).socket, broken);
     }
     (0..40).for_each(|attempt| pool.end(attempt));
-    assert!(pool.attempts.is_empty());
+    assert!(pool.attempts.len() == 0);
 }
 
 #[test]
@@ -231,7 +237,7 @@ fn the_caps_hold_and_a_full_pool_says_so() {
     let other = pool.place(all, &1, &DIRECT, false, &mut random, opened);
     assert_eq!(other, Err(Unplaced::Full), "of another peer");
     // A repetition goes the same way again.
-    let known = pool.attempts[&0].latest;
+    let known = pool.attempts.get_mut(0).unwrap().latest;
     assert_eq!(place(&mut pool, 0, true, &mut random), known);
     // One on which nobody waits makes room.
     let emptied = pool.waiting(known.socket);
@@ -240,7 +246,7 @@ fn the_caps_hold_and_a_full_pool_says_so() {
         .unwrap();
     assert!(pool.get(known.socket).is_none());
     for attempt in 0..=all {
-        if let Some(known) = pool.attempts.get(&attempt).map(|known| known.latest) {
+        if let Some(known) = pool.attempts.get_mut(attempt).map(|known| known.latest) {
             pool.hear(known);
         }
         pool.end(attempt);
@@ -254,7 +260,7 @@ fn what_cannot_be_opened_is_told_unless_another_will_do() {
     let (mut pool, mut random) = (Tested::new(), numbers(1));
     let refused = pool.place(1, &0, &DIRECT, false, &mut random, |_| Err("no"));
     assert_eq!(refused, Err(Unplaced::Open("no")));
-    assert!(pool.is_empty() && pool.attempts.is_empty());
+    assert!(pool.is_empty() && pool.attempts.len() == 0);
     let first = place(&mut pool, 1, false, &mut random);
     let second = pool.place(2, &0, &DIRECT, false, &mut random, |_| Err("no"));
     assert_eq!(second.unwrap().socket, first.socket);
@@ -315,10 +321,10 @@ proptest! {
                 }
             }
             prop_assert_eq!(pool.attempts.len(), waiting.len());
-            let on_sockets: usize = pool.sockets.values().map(|one| one.ids.waiting().len()).sum();
+            let on_sockets: usize = pool.sockets.iter().map(|(_, socket)| socket).map(|one| one.ids.waiting().len()).sum();
             prop_assert_eq!(on_sockets, waiting.values().map(Vec::len).sum::<usize>());
             let ready: Vec<_> = pool.ready.iter().flat_map(|(_, sockets)| sockets).collect();
-            let open = pool.sockets.values().filter(|socket| !socket.retired).count();
+            let open = pool.sockets.iter().map(|(_, socket)| socket).filter(|socket| !socket.retired).count();
             prop_assert_eq!(ready.len(), open, "none is full, so all that may be are ready");
         }
     }

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use smallvec::SmallVec;
+
 use super::query::Question;
 use super::reply::Stored;
 use super::{CLASS_IN, HEADER, flag, long, rcode, rtype, service, skip_name, word};
@@ -14,6 +16,9 @@ const NEGATIVE_LIFE: (u32, u32) = (1, 300);
 
 /// Life of an upstream's SERVFAIL, seconds (RFC 9520, 3.2: at least one).
 const SERVFAIL_LIFE: u32 = 1;
+
+/// Addresses that an answer tells. Most tell a few; only longer lists are allocated.
+pub type Addresses = SmallVec<[IpAddr; 4]>;
 
 /// An upstream's answer, understood as far as we need it.
 #[derive(Debug)]
@@ -28,7 +33,7 @@ pub struct Answer {
     pub life: Option<u32>,
     /// All A and AAAA records of the answer section, and the address hints of its HTTPS and
     /// SVCB records.
-    pub addresses: Vec<IpAddr>,
+    pub addresses: Addresses,
     /// NOERROR with a record of the type asked for.
     pub positive: bool,
     /// Smallest TTL of the answer section, seconds.
@@ -75,8 +80,8 @@ struct Walk {
     /// Records kept, by section.
     counts: [u16; 3],
     /// Offsets of the TTLs of the records kept.
-    ttls: Vec<u16>,
-    addresses: Vec<IpAddr>,
+    ttls: SmallVec<[u16; 16]>,
+    addresses: Addresses,
     /// Smallest TTL of the answer section, and of all sections.
     answer_ttl: Option<u32>,
     smallest: Option<u32>,

@@ -11,7 +11,7 @@ mod query;
 mod reply;
 mod service;
 
-pub use answer::{Answer, Unfit, walk};
+pub use answer::{Addresses, Answer, Unfit, walk};
 pub use edns::{Ede, Edns, PAD_TO};
 pub use query::{Query, Question, Refusal, upstream_query};
 pub use reply::{Aging, Asker, Stored, error_without_question};

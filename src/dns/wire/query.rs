@@ -1,14 +1,19 @@
 //! What a client asks, and what we ask an upstream.
 
-use super::case::make_lower;
+use smallvec::SmallVec;
+
+use super::case::{count_dots, make_lower};
 use super::edns::{Edns, OPT_LEN, PAD_TO, append_opt, pad};
 use super::{
     CLASS_IN, HEADER, MAX_NAME, flag, long, name_len, put_word, rcode, rtype, skip_name, word,
 };
 
+/// Bytes of a question that lie in place: longer ones, a few per cent of all, are allocated.
+const IN_PLACE: usize = 40;
+
 /// Name, type and class in wire form, the name in lower case.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Question<B = Box<[u8]>>(B);
+#[derive(PartialEq, Eq, Hash)]
+pub struct Question<B = SmallVec<[u8; IN_PLACE]>>(B);
 
 impl<B: AsRef<[u8]>> Question<B> {
     /// Name, type and class as on the wire.
@@ -37,36 +42,45 @@ impl<B: AsRef<[u8]>> Question<B> {
     /// The name in text: lower case, no final dot, empty for the root. Bytes that cannot stand
     /// in a name of a configuration are written `\ddd` (RFC 1035, 5.1).
     pub fn text(&self) -> String {
+        let mut text = String::new();
+        self.write_text(&mut text);
+        text
+    }
+
+    /// The same in place of what `text` has.
+    pub fn write_text(&self, text: &mut String) {
+        let mut bytes = std::mem::take(text).into_bytes();
+        bytes.clear();
         let name = self.name();
         // Without the first length and the final zero it is as long as in text.
-        let mut text = name.get(1..name.len().max(2) - 1).unwrap_or(&[]).to_vec();
+        bytes.extend_from_slice(name.get(1..name.len().max(2) - 1).unwrap_or(&[]));
         let mut at = usize::from(name.first().copied().unwrap_or(0));
         let mut dots = 0;
-        while let Some(dot) = text.get_mut(at) {
+        while let Some(dot) = bytes.get_mut(at) {
             at += 1 + usize::from(std::mem::replace(dot, b'.'));
             dots += 1;
         }
-        let odd = text.iter().filter(|byte| !is_plain(**byte)).count();
-        match String::from_utf8(text) {
-            Ok(text) if odd == dots => text,
-            _ => self.escaped(),
+        if count_dots(&bytes) != Some(dots) {
+            bytes = self.escaped();
         }
+        // What is plain is ASCII, and so is what stands for the rest.
+        *text = String::from_utf8(bytes).unwrap_or_default();
     }
 
     #[cold]
-    fn escaped(&self) -> String {
+    fn escaped(&self) -> Vec<u8> {
         let mut rest = self.name();
-        let mut text = String::new();
+        let mut text = Vec::new();
         while let Some((&length, tail)) = rest.split_first() {
             let (label, tail) = tail.split_at(usize::from(length).min(tail.len()));
             if !label.is_empty() && !text.is_empty() {
-                text.push('.');
+                text.push(b'.');
             }
             for &byte in label {
-                if is_plain(byte) {
-                    text.push(char::from(byte));
+                if matches!(byte, b'!'..=b'~') && byte != b'.' && byte != b'\\' {
+                    text.push(byte);
                 } else {
-                    text.push_str(&format!("\\{byte:03}"));
+                    text.extend(format!("\\{byte:03}").into_bytes());
                 }
             }
             rest = tail;
@@ -76,12 +90,12 @@ impl<B: AsRef<[u8]>> Question<B> {
 
     /// A copy that owns its bytes.
     pub fn to_owned(&self) -> Question {
-        Question(self.as_bytes().into())
+        Question(SmallVec::from_slice(self.as_bytes()))
     }
 
     /// The same name and class with another type.
     pub fn with_qtype(&self, qtype: u16) -> Question {
-        let mut bytes: Box<[u8]> = self.as_bytes().into();
+        let mut bytes = SmallVec::from_slice(self.as_bytes());
         let at = bytes.len() - 4;
         put_word(&mut bytes, at, qtype);
         Question(bytes)
@@ -95,15 +109,16 @@ impl<'a> Question<&'a [u8]> {
     }
 }
 
+impl Clone for Question {
+    fn clone(&self) -> Self {
+        self.to_owned()
+    }
+}
+
 impl<B: AsRef<[u8]>> std::fmt::Debug for Question<B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {} {}", self.text(), self.qclass(), self.qtype())
     }
-}
-
-/// Whether a byte of a label stands for itself in text.
-fn is_plain(byte: u8) -> bool {
-    matches!(byte, b'!'..=b'~') && byte != b'.' && byte != b'\\'
 }
 
 /// A query that can be answered.
@@ -214,7 +229,7 @@ fn additional_edns(message: &[u8], mut at: usize, count: u16) -> Option<Option<E
     Some(found)
 }
 
-/// The message for an upstream, with ID 0: RD and CD as given in `flags`, AD set to learn
+/// Makes an empty `message` the one for an upstream, with ID 0: RD and CD as given in `flags`, AD set to learn
 /// whether the answer was validated (RFC 6840, 5.7), and our own OPT record unless the upstream
 /// does not understand it (`edns`). `pad` is for encrypted transports: the length then tells
 /// little about the name (RFC 8467); without an OPT record there is no place for padding.
@@ -224,15 +239,15 @@ pub fn upstream_query(
     edns: bool,
     dnssec: bool,
     padded: bool,
+    mut message: Vec<u8>,
 ) -> Vec<u8> {
     let question = question.as_bytes();
     let bare = HEADER + question.len() + OPT_LEN;
-    let room = if padded { bare + 4 + PAD_TO } else { bare };
-    let mut message = Vec::with_capacity(room);
-    message.extend([0; HEADER]);
+    message.reserve(if padded { bare + 4 + PAD_TO } else { bare });
+    message.extend_from_slice(&[0; HEADER]);
     put_word(&mut message, 2, flags & (flag::RD | flag::CD) | flag::AD);
     message[5] = 1;
-    message.extend(question);
+    message.extend_from_slice(question);
     if edns {
         message[11] = 1;
         append_opt(0, dnssec, &mut message);
@@ -247,14 +262,14 @@ impl Question {
     /// From a name in text of letters, digits, hyphens and underscores; None when it has no
     /// place on the wire.
     pub fn of(name: &str, qtype: u16) -> Option<Self> {
-        let mut bytes = Vec::with_capacity(name.len() + 6);
+        let mut bytes = SmallVec::with_capacity(name.len() + 6);
         for label in name.split('.').filter(|label| !label.is_empty()) {
             bytes.push(
                 u8::try_from(label.len())
                     .ok()
                     .filter(|length| *length < 64)?,
             );
-            bytes.extend(label.to_ascii_lowercase().as_bytes());
+            bytes.extend(label.bytes().map(|byte| byte.to_ascii_lowercase()));
         }
         bytes.push(0);
         if bytes.len() > MAX_NAME {
@@ -262,7 +277,7 @@ impl Question {
         }
         bytes.extend(qtype.to_be_bytes());
         bytes.extend(CLASS_IN.to_be_bytes());
-        Some(Self(bytes.into()))
+        Some(Self(bytes))
     }
 }
 
@@ -273,7 +288,7 @@ mod tests {
 
     fn message(name: &str, qtype: u16, edns: bool) -> Vec<u8> {
         let question = Question::of(name, qtype).unwrap();
-        let mut message = upstream_query(flag::RD, &question, edns, false, false);
+        let mut message = upstream_query(flag::RD, &question, edns, false, false, Vec::new());
         put_word(&mut message, 0, 7);
         message
     }
@@ -369,7 +384,7 @@ mod tests {
 
     #[test]
     fn odd_bytes_are_written_as_numbers() {
-        let question = Question(Box::from(&b"\x04a.\\\xff\x01b\x00\x00\x01\x00\x01"[..]));
+        let question = Question(&b"\x04a.\\\xff\x01b\x00\x00\x01\x00\x01"[..]);
         assert_eq!(question.text(), r"a\046\092\255.b");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{skip_name, word};
+use super::{Addresses, skip_name, word};
 
 /// Keys of the hints (RFC 9460, 7.3).
 const IPV4HINT: u16 = 4;
@@ -12,14 +12,14 @@ const IPV6HINT: u16 = 6;
 /// message. A record that breaks the rules (RFC 9460, 2.2) has none, nor has one in alias mode,
 /// whose parameters nobody looks at (2.4.2). A compressed target breaks them too, yet clients
 /// read it, and what they read shall be judged.
-pub(super) fn hints(message: &[u8], start: usize, addresses: &mut Vec<IpAddr>) {
+pub(super) fn hints(message: &[u8], start: usize, addresses: &mut Addresses) {
     let before = addresses.len();
     if collect(message, start, addresses).is_none() {
         addresses.truncate(before);
     }
 }
 
-fn collect(data: &[u8], start: usize, addresses: &mut Vec<IpAddr>) -> Option<()> {
+fn collect(data: &[u8], start: usize, addresses: &mut Addresses) -> Option<()> {
     let priority = word(data, start)?;
     let mut at = skip_name(data, start + 2)?;
     if priority == 0 {
@@ -47,7 +47,7 @@ fn collect(data: &[u8], start: usize, addresses: &mut Vec<IpAddr>) -> Option<()>
 /// A list of one or more addresses of `N` bytes.
 fn take<const N: usize, A: From<[u8; N]> + Into<IpAddr>>(
     value: &[u8],
-    addresses: &mut Vec<IpAddr>,
+    addresses: &mut Addresses,
 ) -> Option<()> {
     let (all, []) = value.as_chunks::<N>() else {
         return None;

@@ -5,13 +5,13 @@ pub mod wire;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 
-use async_io::Async;
 use futures_lite::{AsyncReadExt, AsyncWriteExt, future};
 use socket2::SockRef;
 
 use super::DialError;
 use crate::config::Secret;
 use crate::net::dial;
+use crate::net::reactor::{Interest, Source};
 use wire::{AddressKind, Command, Error};
 
 /// A SOCKS5 server.
@@ -29,7 +29,7 @@ impl Server {
 
     /// A stream to `destination` through the server. Nothing behind the server's reply has
     /// been read.
-    pub async fn connect(&self, destination: SocketAddr) -> Result<Async<TcpStream>, DialError> {
+    pub async fn connect(&self, destination: SocketAddr) -> Result<Source<TcpStream>, DialError> {
         let (stream, _) = self.ask(Command::Connect, destination).await?;
         Ok(stream)
     }
@@ -40,7 +40,7 @@ impl Server {
         let unknown = (Ipv4Addr::UNSPECIFIED, 0).into();
         let (control, bound) = self.ask(Command::UdpAssociate, unknown).await?;
         let socket = dial::udp_connected(self.reachable(bound))?;
-        let socket = Async::new_nonblocking(socket)?;
+        let socket = Source::new(socket, Interest::Read)?;
         Ok(Association { control, socket })
     }
 
@@ -63,7 +63,7 @@ impl Server {
         &self,
         command: Command,
         addr: SocketAddr,
-    ) -> Result<(Async<TcpStream>, SocketAddr), DialError> {
+    ) -> Result<(Source<TcpStream>, SocketAddr), DialError> {
         let mut stream = dial::tcp(self.addr).await?;
         let with_login = self.login.is_some();
         stream.write_all(wire::greeting(with_login)).await?;
@@ -87,7 +87,7 @@ impl Server {
 }
 
 /// Reads a part of known size and nothing behind it.
-async fn read<const N: usize>(stream: &mut Async<TcpStream>) -> io::Result<[u8; N]> {
+async fn read<const N: usize>(stream: &mut Source<TcpStream>) -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     stream.read_exact(&mut bytes).await?;
     Ok(bytes)
@@ -96,8 +96,8 @@ async fn read<const N: usize>(stream: &mut Async<TcpStream>) -> io::Result<[u8; 
 /// A UDP association with a server.
 #[derive(Debug)]
 pub struct Association {
-    control: Async<TcpStream>,
-    socket: Async<UdpSocket>,
+    control: Source<TcpStream>,
+    socket: Source<UdpSocket>,
 }
 
 impl Association {
@@ -107,12 +107,12 @@ impl Association {
         SockRef::from(&self.socket).send_vectored(&parts).map(drop)
     }
 
-    pub(super) async fn readable(&self) -> io::Result<()> {
-        self.socket.readable().await
+    pub(super) async fn readable(&self) {
+        self.socket.readable().await;
     }
 
     pub(super) fn recv<'a>(&self, buffer: &'a mut [u8]) -> io::Result<(SocketAddr, &'a [u8])> {
-        let length = self.socket.get_ref().recv(buffer)?;
+        let length = self.socket.try_read(|socket| socket.recv(buffer))?;
         wire::parse_datagram(&buffer[..length])
             .map_err(|error: Error| io::Error::new(io::ErrorKind::InvalidData, error))
     }

@@ -18,8 +18,9 @@ use std::time::{Duration, Instant};
 
 use recent::Recent;
 use slots::{Place, Slots};
+use smallvec::SmallVec;
 
-use super::domain::{MAX_NAME, normalize};
+use super::domain::MAX_NAME;
 use super::image::{MAX_VECTORS, VectorIndex};
 use super::index::DomainIndex;
 use super::{Bits, Image};
@@ -98,7 +99,7 @@ pub struct NameTable {
 #[derive(Debug, Default)]
 struct Entry {
     /// Learnt least recently first; never empty between calls.
-    names: Vec<Known>,
+    names: SmallVec<[Known; 1]>,
     /// What the kernel has; none: no entry.
     place: Option<VectorIndex>,
     /// It should have an entry, but all vectors were taken.
@@ -109,6 +110,15 @@ struct Entry {
 struct Known {
     name: Rc<str>,
     until: Instant,
+}
+
+/// What a name that was added or renewed has changed for the kernel.
+enum Added {
+    Nothing,
+    /// The address's names mean this now.
+    Union(Bits),
+    /// All its names have to be looked at.
+    Unknown,
 }
 
 impl NameTable {
@@ -139,22 +149,17 @@ impl NameTable {
         }
     }
 
-    /// An answer says that `name` has these addresses for `ttl` seconds. Addresses that no
-    /// flow can have, and names longer than [`MAX_NAME`], are ignored.
+    /// An answer says that `name` (lower case, no final dot) has these addresses for `ttl`
+    /// seconds. Addresses that no flow can have, and names longer than [`MAX_NAME`], are ignored.
     pub fn learn(
         &mut self,
         now: Instant,
-        name: &str,
+        name: impl Into<Rc<str>>,
         addrs: impl IntoIterator<Item = IpAddr>,
         ttl: u32,
         updates: &mut Vec<NameUpdate>,
     ) {
-        let normal = !name.ends_with('.') && !name.bytes().any(|byte| byte.is_ascii_uppercase());
-        let name: Rc<str> = if normal {
-            name.into()
-        } else {
-            normalize(name).into()
-        };
+        let name: Rc<str> = name.into();
         if name.is_empty() || name.len() > MAX_NAME {
             return;
         }
@@ -167,12 +172,16 @@ impl NameTable {
                 name: Rc::clone(&name),
                 until,
             };
-            let union = self.add(addr, known);
+            let added = self.add(addr, known);
             // The one just learnt is the newest, and the bound holds any single address.
             while self.cost > self.max_cost {
                 self.evict(updates);
             }
-            self.publish(addr, union, updates);
+            match added {
+                Added::Nothing => {}
+                Added::Union(union) => self.publish(addr, Some(union), updates),
+                Added::Unknown => self.publish(addr, None, updates),
+            }
             self.due = Some(self.due.map_or(until, |due| due.min(until)));
         }
     }
@@ -252,9 +261,9 @@ impl NameTable {
         self.counters
     }
 
-    /// Adds or renews a name of an address. The union of its names is given when it follows
-    /// from what the kernel has: unless a name has left, or there was no room for a vector.
-    fn add(&mut self, addr: IpAddr, known: Known) -> Option<Bits> {
+    /// Adds or renews a name of an address. The union of its names follows from what the kernel
+    /// has, unless a name has left, or there was no room for a vector.
+    fn add(&mut self, addr: IpAddr, known: Known) -> Added {
         let entry = self.addresses.put(addr, Entry::default);
         let first = entry.names.is_empty();
         let old = entry.place.map(|place| self.slots.vector(place));
@@ -280,7 +289,11 @@ impl NameTable {
                 names.push(known);
             }
         }
-        union
+        match union {
+            None => Added::Unknown,
+            Some(union) if union == old.unwrap_or(self.index.unknown()) => Added::Nothing,
+            Some(union) => Added::Union(union),
+        }
     }
 
     /// Forgets the address learnt least recently.

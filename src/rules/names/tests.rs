@@ -77,7 +77,7 @@ fn a_shared_address_carries_the_union() {
     ]);
     let mut table = NameTable::with_places(Rc::clone(&index), 7..9, 10);
     let (mut kernel, mut updates, now) = (Kernel::default(), Vec::new(), Instant::now());
-    table.learn(now, "A.example.", [addr(1), addr(2)], 60, &mut updates);
+    table.learn(now, "a.example", [addr(1), addr(2)], 60, &mut updates);
     assert_eq!(updates.len(), 3, "one vector, two addresses: {updates:?}");
     assert!(matches!(updates[0], NameUpdate::Vector { index: 7, .. }));
     kernel.apply(&mut updates);
@@ -155,7 +155,7 @@ fn the_name_learnt_least_recently_makes_room() {
     let mut table = NameTable::with_places(index(&[]), 0..4, 2);
     let (mut updates, now) = (Vec::new(), Instant::now());
     for n in 0..MAX_NAMES_PER_ADDRESS {
-        table.learn(now, &format!("n{n}"), [addr(1)], 60, &mut updates);
+        table.learn(now, format!("n{n}"), [addr(1)], 60, &mut updates);
     }
     table.learn(now, "n0", [addr(1)], 60, &mut updates);
     assert_eq!(table.counters(), NameCounters::default());
@@ -175,7 +175,7 @@ fn long_names_do_not_outgrow_the_table() {
     let (mut updates, now) = (Vec::new(), Instant::now());
     for n in 0..1000u32 {
         let name = format!("{n:0>60}.{0}.{0}.{0}", "x".repeat(60));
-        table.learn(now, &name, [addr(n % 100)], 60, &mut updates);
+        table.learn(now, &*name, [addr(n % 100)], 60, &mut updates);
         assert!(table.cost <= table.max_cost);
         assert_eq!(
             names(&table, addr(n % 100)).last(),
@@ -205,8 +205,8 @@ fn what_no_flow_can_have_is_ignored() {
         .chain(["::ffff:10.0.0.1"])
         .map(|addr| addr.parse().unwrap());
     table.learn(now, "a", addrs, 60, &mut updates);
-    table.learn(now, ".", [addr(1)], 60, &mut updates);
-    table.learn(now, &"a".repeat(254), [addr(1)], 60, &mut updates);
+    table.learn(now, "", [addr(1)], 60, &mut updates);
+    table.learn(now, "a".repeat(254), [addr(1)], 60, &mut updates);
     assert!(table.is_empty() && updates.is_empty());
 }
 
@@ -321,7 +321,7 @@ fn holds(steps: &[Step], places: VectorIndex, max: usize) -> Result<(), TestCase
                 let until = now + Duration::from_secs((*ttl).into()) + GRACE;
                 table.learn(
                     now,
-                    &name,
+                    &*name,
                     addrs.iter().map(|n| addr((*n).into())),
                     *ttl,
                     &mut updates,
