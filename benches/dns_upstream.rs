@@ -17,6 +17,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::RcvBufForce;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -24,6 +26,9 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 /// Behind the question: its name again, A, IN, 300 s, and an address of 198.18.0.0/15, the
 /// network for benches (RFC 2544), whose end is still to be written.
 const RECORD: [u8; 16] = [0xc0, 12, 0, 1, 0, 1, 0, 0, 1, 44, 0, 4, 198, 18, 0, 0];
+
+/// Bytes.
+const RECEIVE_BUFFER: usize = 4 << 20;
 
 /// Answers that wait for their time, oldest first: the delay is the same for all.
 type Late<T> = VecDeque<(Instant, T)>;
@@ -51,6 +56,8 @@ fn main() {
         });
     }
     let datagrams = UdpSocket::bind(addr).unwrap();
+    // What is lost here would be put down to who is measured.
+    setsockopt(&datagrams, RcvBufForce, &RECEIVE_BUFFER).unwrap();
     let listener = TcpListener::bind(addr).unwrap();
     thread::spawn(move || serve_datagrams(&datagrams, delay));
     accept(&listener, |stream, socket| {

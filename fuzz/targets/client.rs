@@ -66,7 +66,14 @@ fn answer(query: &Query<'_>, hosts: &Hosts, choice: u8, age: u8) {
         }
     }
     for (edns, padded) in [(false, false), (true, false), (true, true)] {
-        let message = upstream_query(query.flags, &question, edns, query.dnssec_ok(), padded, Vec::new());
+        let message = upstream_query(
+            query.flags,
+            &question,
+            edns,
+            query.dnssec_ok(),
+            padded,
+            Vec::new(),
+        );
         assert!(!padded || message.len() % 128 == 0);
         let mut lower = Vec::new();
         let again = Query::parse(&message, &mut lower);

@@ -186,7 +186,14 @@ impl Books {
             let question = Question::of(&name, kind).expect("a good name");
             let more = bytes.byte();
             let flags = if more & 1 == 0 { flag::RD } else { flag::CD };
-            let mut query = upstream_query(flags, &question, more & 2 != 0, more & 4 != 0, false, Vec::new());
+            let mut query = upstream_query(
+                flags,
+                &question,
+                more & 2 != 0,
+                more & 4 != 0,
+                false,
+                Vec::new(),
+            );
             set_id(&mut query, u16::from(more >> 6));
             query
         };

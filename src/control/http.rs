@@ -79,7 +79,8 @@ impl Endpoint {
     }
 }
 
-async fn serve(mut stream: Source<TcpStream>, page: Page) -> io::Result<()> {
+async fn serve(socket: Source<TcpStream>, page: Page) -> io::Result<()> {
+    let mut stream = &socket;
     let mut head = vec![0; MAX_HEAD];
     let mut length = 0;
     let reply = loop {

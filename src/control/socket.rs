@@ -107,7 +107,8 @@ impl Drop for Control {
     }
 }
 
-async fn serve(mut stream: Source<UnixStream>, handler: Handler) -> io::Result<()> {
+async fn serve(socket: Source<UnixStream>, handler: Handler) -> io::Result<()> {
+    let mut stream = &socket;
     let mut request = Vec::with_capacity(MAX_REQUEST);
     let mut byte = [0];
     while stream.read(&mut byte).await? == 1 && byte[0] != b'\n' {

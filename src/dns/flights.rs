@@ -318,3 +318,42 @@ impl<C: PartialEq> Flights<C> {
         self.waiting
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::route::GroupId;
+    use super::super::wire::{Asker, Query, Question, flag, upstream_query};
+    use super::*;
+
+    #[test]
+    fn who_is_refused_takes_no_place_of_others() {
+        let mut flights = Flights::new(16, 1);
+        let mut ask = |client: u8, name: &str| {
+            let question = Question::of(name, 1).unwrap();
+            let message = upstream_query(flag::RD, &question, true, false, false, Vec::new());
+            let mut lower = Vec::new();
+            let query = Query::parse(&message, &mut lower).unwrap();
+            let key = Key {
+                question,
+                flags: flag::RD,
+                dnssec_ok: false,
+                lane: Lane::Group(GroupId(0)),
+            };
+            let (asker, now) = (Asker::of(&query, false), Instant::now());
+            let from = [192, 0, 2, client].into();
+            let waiter = Waiter::new(client, from, now, &asker, &key);
+            flights.join(key, waiter, now)
+        };
+        assert!(matches!(ask(1, "a.example"), Joined::Leader(_)));
+        for attempt in 0..100 {
+            let refused = ask(1, &format!("n{attempt}.example"));
+            assert_eq!(refused, Joined::Crowded, "attempt {attempt}");
+        }
+        for client in 2..13 {
+            let name = format!("{client}.example");
+            assert!(matches!(ask(client, &name), Joined::Leader(_)), "{client}");
+        }
+        assert_eq!(ask(13, "z.example"), Joined::Full, "the rest is for others");
+        assert_eq!((flights.len(), flights.waiting()), (12, 12));
+    }
+}

@@ -291,6 +291,18 @@ mod tests {
     }
 
     #[test]
+    fn one_answer_counts_as_much_as_the_rfc_says() {
+        let mut health = Health::default();
+        health.answered(80 * MS, true);
+        // Half of the first is its deviation (RFC 6298, 2.2).
+        assert_eq!(health.pace().rto, 240 * MS);
+        health.answered(160 * MS, true);
+        assert_eq!(health.latency(), Some(90 * MS), "an eighth of the new one");
+        // Three quarters of 40 and a quarter of 80 (2.3).
+        assert_eq!(health.pace().rto, (90 + 4 * 50) * MS);
+    }
+
+    #[test]
     fn answers_to_repeated_datagrams_teach_when_there_is_nothing_better() {
         let mut health = Health::default();
         health.answered(120 * MS, false);

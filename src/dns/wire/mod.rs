@@ -5,8 +5,8 @@
 //! ([`Stored`]); an answer is a copy of them with a few fields patched ([`Asker`]).
 
 mod answer;
-mod case;
 mod edns;
+mod letters;
 mod query;
 mod reply;
 mod service;

@@ -2,8 +2,8 @@
 
 use smallvec::SmallVec;
 
-use super::case::{count_dots, make_lower};
 use super::edns::{Edns, OPT_LEN, PAD_TO, append_opt, pad};
+use super::letters::{count_dots, make_lower};
 use super::{
     CLASS_IN, HEADER, MAX_NAME, flag, long, name_len, put_word, rcode, rtype, skip_name, word,
 };

@@ -109,7 +109,7 @@ fn tasks_take_turns_and_give_results() {
 
 #[test]
 fn a_task_that_is_always_ready_starves_nobody() {
-    let (mut ours, mut theirs) = pair();
+    let (ours, mut theirs) = pair();
     let _busy = spawn(async {
         loop {
             future::yield_now().await;
@@ -118,7 +118,7 @@ fn a_task_that_is_always_ready_starves_nobody() {
     soon(async {
         Timer::after(ms(20)).await;
         theirs.write_all(b"x").unwrap();
-        assert_eq!(ours.read(&mut [0; 8]).await.unwrap(), 1);
+        assert_eq!((&ours).read(&mut [0; 8]).await.unwrap(), 1);
     });
 }
 
@@ -234,36 +234,36 @@ fn a_dropped_timer_leaves_and_ten_thousand_may_wait() {
 
 #[test]
 fn what_is_there_before_the_wait_is_read() {
-    let (mut ours, mut theirs) = pair();
+    let (ours, mut theirs) = pair();
     theirs.write_all(b"abcdef").unwrap();
     soon(async {
         let mut buffer = [0; 4];
-        assert_eq!(ours.read(&mut buffer).await.unwrap(), 4);
+        assert_eq!((&ours).read(&mut buffer).await.unwrap(), 4);
         // No new event comes for the rest.
-        assert_eq!(ours.read(&mut buffer).await.unwrap(), 2);
+        assert_eq!((&ours).read(&mut buffer).await.unwrap(), 2);
         theirs.write_all(b"gh").unwrap();
-        assert_eq!(ours.read(&mut buffer).await.unwrap(), 2);
+        assert_eq!((&ours).read(&mut buffer).await.unwrap(), 2);
         let nothing = ours.try_read(|mut io| io.read(&mut buffer)).unwrap_err();
         assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
         theirs.write_all(b"i").unwrap();
         ours.readable().await;
-        assert_eq!(ours.read(&mut buffer).await.unwrap(), 1);
+        assert_eq!((&ours).read(&mut buffer).await.unwrap(), 1);
     });
 }
 
 #[test]
 fn the_end_is_seen_together_with_the_last_bytes_and_after_them() {
     for together in [true, false] {
-        let (mut ours, mut theirs) = tcp_pair();
+        let (ours, mut theirs) = tcp_pair();
         soon(async {
             let mut buffer = [0; 64];
             if !together {
                 theirs.write_all(b"x").unwrap();
-                assert_eq!(ours.read(&mut buffer).await.unwrap(), 1);
+                assert_eq!((&ours).read(&mut buffer).await.unwrap(), 1);
             }
             let reader = spawn(async move {
                 let mut all = Vec::new();
-                ours.read_to_end(&mut all).await.map(|_| all)
+                (&ours).read_to_end(&mut all).await.map(|_| all)
             });
             // The reader waits.
             Timer::after(ms(5)).await;

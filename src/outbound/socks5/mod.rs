@@ -64,30 +64,31 @@ impl Server {
         command: Command,
         addr: SocketAddr,
     ) -> Result<(Source<TcpStream>, SocketAddr), DialError> {
-        let mut stream = dial::tcp(self.addr).await?;
+        let socket = dial::tcp(self.addr).await?;
+        let mut stream = &socket;
         let with_login = self.login.is_some();
         stream.write_all(wire::greeting(with_login)).await?;
-        if wire::parse_method(read(&mut stream).await?, with_login)?
+        if wire::parse_method(read(stream).await?, with_login)?
             && let Some((user, password)) = &self.login
         {
             stream
                 .write_all(&wire::login(user, password.reveal()))
                 .await?;
-            wire::parse_login(read(&mut stream).await?)?;
+            wire::parse_login(read(stream).await?)?;
         }
         stream
             .write_all(wire::request(command, addr).as_bytes())
             .await?;
-        let bound = match wire::parse_reply(read(&mut stream).await?)? {
-            AddressKind::V4 => wire::parse_v4(read(&mut stream).await?),
-            AddressKind::V6 => wire::parse_v6(read(&mut stream).await?),
+        let bound = match wire::parse_reply(read(stream).await?)? {
+            AddressKind::V4 => wire::parse_v4(read(stream).await?),
+            AddressKind::V6 => wire::parse_v6(read(stream).await?),
         };
-        Ok((stream, bound))
+        Ok((socket, bound))
     }
 }
 
 /// Reads a part of known size and nothing behind it.
-async fn read<const N: usize>(stream: &mut Source<TcpStream>) -> io::Result<[u8; N]> {
+async fn read<const N: usize>(mut stream: &Source<TcpStream>) -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     stream.read_exact(&mut bytes).await?;
     Ok(bytes)
