@@ -106,6 +106,12 @@ struct Entry {
     homeless: bool,
 }
 
+impl Entry {
+    fn cost(&self) -> usize {
+        self.names.iter().map(|known| cost(&known.name)).sum()
+    }
+}
+
 #[derive(Debug)]
 struct Known {
     name: Rc<str>,
@@ -146,6 +152,47 @@ impl NameTable {
             max_cost: one.max(max_addresses * COST_PER_ADDRESS),
             due: None,
             counters: NameCounters::default(),
+        }
+    }
+
+    /// The same names under other rules: a table of at most so many addresses (at least one), and
+    /// in `updates` all that a kernel must be told that knows nothing yet. Names that it has no
+    /// room for are those learnt least recently. This table stays as it is.
+    pub fn under(
+        &self,
+        image: &Image,
+        max_addresses: usize,
+        updates: &mut Vec<NameUpdate>,
+    ) -> Self {
+        let mut table = Self::new(image, max_addresses);
+        table.take_over(self, updates);
+        table
+    }
+
+    fn take_over(&mut self, old: &Self, updates: &mut Vec<NameUpdate>) {
+        self.counters = old.counters;
+        self.due = old.due;
+        let surplus = old.len().saturating_sub(self.max_addresses);
+        let mut left = old.cost;
+        for (at, (addr, entry)) in old.addresses.iter().enumerate() {
+            // Oldest first, as they would be evicted.
+            if at < surplus || left > self.max_cost {
+                left -= entry.cost();
+                self.counters.addresses_evicted += 1;
+                continue;
+            }
+            let names = entry.names.iter().map(|known| Known {
+                name: Rc::clone(&known.name),
+                until: known.until,
+            });
+            let names = names.collect();
+            self.addresses.put(addr, || Entry {
+                names,
+                place: None,
+                homeless: false,
+            });
+            self.cost += entry.cost();
+            self.publish(addr, None, updates);
         }
     }
 
@@ -308,11 +355,7 @@ impl NameTable {
         let Some(entry) = self.addresses.remove(&addr) else {
             return;
         };
-        self.cost -= entry
-            .names
-            .iter()
-            .map(|known| cost(&known.name))
-            .sum::<usize>();
+        self.cost -= entry.cost();
         if let Some(place) = entry.place {
             updates.push(NameUpdate::Remove { addr });
             self.slots.release(place);

@@ -400,3 +400,57 @@ proptest! {
         holds(&steps, places, 12)?;
     }
 }
+
+#[test]
+fn other_rules_see_the_same_names() {
+    let old = index(&[(&["a.example"], &[])]);
+    let new = index(&[(&["b.example"], &[]), (&[], &["a.example"])]);
+    let mut table = NameTable::with_places(old, 7..20, 10);
+    let (mut updates, now) = (Vec::new(), Instant::now());
+    table.learn(now, "a.example", [addr(1), addr(2)], 60, &mut updates);
+    table.learn(now, "b.example", [addr(2)], 90, &mut updates);
+    table.learn(now, "c.example", [addr(3)], 60, &mut updates);
+    table.learn(now, "b.example", [addr(4)], 60, &mut updates);
+    updates.clear();
+    let mut now_under = NameTable::with_places(Rc::clone(&new), 3..9, 3);
+    now_under.take_over(&table, &mut updates);
+    let mut kernel = Kernel::default();
+    kernel.apply(&mut updates);
+    // The first address learnt has no room.
+    assert_eq!(now_under.len(), 3);
+    assert_eq!(now_under.counters().addresses_evicted, 1);
+    assert!(names(&now_under, addr(1)).is_empty());
+    for n in 2..=4 {
+        assert_eq!(names(&now_under, addr(n)), names(&table, addr(n)));
+        let known = names(&table, addr(n));
+        let union = new.matches_any(known.iter());
+        assert_eq!(now_under.vector_of(addr(n)), union, "{n}");
+        assert_eq!(kernel.vector_of(addr(n), new.unknown()), union, "{n}");
+    }
+    // Nothing of the old table is touched, and leases go on.
+    assert_eq!(names(&table, addr(1)), ["a.example"]);
+    now_under.expire(now + GRACE + Duration::from_secs(61), &mut updates);
+    kernel.apply(&mut updates);
+    assert_eq!(now_under.len(), 1);
+    assert_eq!(names(&now_under, addr(2)), ["b.example"]);
+    now_under.expire(now + GRACE + Duration::from_secs(200), &mut updates);
+    assert_eq!((now_under.len(), now_under.vectors()), (0, 0));
+}
+
+#[test]
+fn names_that_cost_too_much_stay_behind_oldest_first() {
+    let index = index(&[(&["a.example"], &[])]);
+    let mut table = NameTable::with_places(Rc::clone(&index), 7..20, 200);
+    let (mut updates, now) = (Vec::new(), Instant::now());
+    let long = "a".repeat(200);
+    for n in 0..100 {
+        table.learn(now, format!("{n}.{long}"), [addr(n)], 60, &mut updates);
+    }
+    let mut narrow = NameTable::with_places(index, 7..20, 90);
+    narrow.take_over(&table, &mut updates);
+    assert!(narrow.cost <= narrow.max_cost, "{}", narrow.cost);
+    assert!(narrow.len() > 30, "{}", narrow.len());
+    assert!(names(&narrow, addr(0)).is_empty() && !names(&narrow, addr(99)).is_empty());
+    let sum: usize = narrow.addresses.iter().map(|(_, entry)| entry.cost()).sum();
+    assert_eq!(sum, narrow.cost);
+}
