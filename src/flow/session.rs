@@ -9,13 +9,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::outbound::ways::WayId;
+
 /// What tells sessions apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Key {
     /// The client's socket.
     pub client: SocketAddr,
-    /// Index into `Config::outbounds`.
-    pub outbound: u16,
+    /// The outbound that is asked for; of a group it is the group.
+    pub outbound: WayId,
 }
 
 /// One session, never another one with the same key.

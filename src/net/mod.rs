@@ -10,6 +10,7 @@ pub mod batch;
 mod control;
 pub mod dial;
 pub mod listen;
+pub mod notify;
 mod options;
 pub mod reactor;
 pub mod reply;

@@ -17,7 +17,7 @@ const LIMITS: Limits = Limits {
 fn key(client: u8, outbound: u16) -> Key {
     Key {
         client: SocketAddr::from(([192, 0, 2, client], 5000)),
-        outbound,
+        outbound: WayId::of(outbound.into()),
     }
 }
 
