@@ -174,23 +174,17 @@ impl Hooks {
                 new.set_interface(device.index, Some(interface))?;
             }
         }
-        let mut lost = Vec::new();
-        for at in 0..self.attached.len() {
-            match self.attached[at].point_to(tools.client, new) {
-                Ok(true) => {}
-                Ok(false) => lost.push(self.attached[at].device.index),
-                Err(error) => {
-                    for done in &self.attached[..at] {
-                        if let Err(error) = done.point_to(tools.client, old) {
-                            log::error!(event = "kernel.replace", device:% = done.device.name,
-                                reason:% = error; "");
-                        }
-                    }
-                    return Err(error);
-                }
+        let client = std::cell::RefCell::new(&mut *tools.client);
+        let forth = |it: &Attached| it.point_to(&mut client.borrow_mut(), new);
+        let back = |it: &Attached| {
+            if let Err(error) = it.point_to(&mut client.borrow_mut(), old) {
+                log::error!(event = "kernel.replace", device:% = it.device.name,
+                    reason:% = error; "");
             }
-        }
-        self.attached.retain(|it| !lost.contains(&it.device.index));
+        };
+        let there = all_or_none(&self.attached, forth, back)?;
+        let mut there = there.into_iter();
+        self.attached.retain(|_| there.next() == Some(true));
         Ok(())
     }
 
@@ -223,6 +217,25 @@ impl Attached {
         let program = object.program_fd(program(&self.device)?)?;
         attach::replace(client, program, (name, *index), &self.hook)
     }
+}
+
+/// Does something with all of them; when one fails, undoes it with those before.
+fn all_or_none<T, R, E>(
+    items: &[T],
+    mut forth: impl FnMut(&T) -> Result<R, E>,
+    back: impl FnMut(&T),
+) -> Result<Vec<R>, E> {
+    let mut done = Vec::with_capacity(items.len());
+    for (at, item) in items.iter().enumerate() {
+        match forth(item) {
+            Ok(result) => done.push(result),
+            Err(error) => {
+                items[..at].iter().rev().for_each(back);
+                return Err(error);
+            }
+        }
+    }
+    Ok(done)
 }
 
 /// Devices that the configuration means and that exist, each once, with its interface.
@@ -306,4 +319,22 @@ fn remove_qdisc(tools: &mut Tools<'_>, device: &Device) -> Result<()> {
     attach::remove_qdisc(tools.client, &device.name, device.index)?;
     entry.made_qdisc = false;
     tools.journal.save()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::all_or_none;
+
+    #[test]
+    fn what_fails_in_the_middle_is_undone_from_there_backwards() {
+        let run = |bad: i32| {
+            let mut undone = Vec::new();
+            let forth = |it: &i32| if *it == bad { Err(*it) } else { Ok(it * 10) };
+            let done = all_or_none(&[1, 2, 3], forth, |it| undone.push(*it));
+            (done, undone)
+        };
+        assert_eq!(run(9), (Ok(vec![10, 20, 30]), vec![]));
+        assert_eq!(run(3), (Err(3), vec![2, 1]));
+        assert_eq!(run(1), (Err(1), vec![]));
+    }
 }
