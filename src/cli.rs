@@ -23,6 +23,9 @@ dae: transparent proxy and DNS forwarder
   dae status         what the running daemon does [--json]
                      --queries [N]: the last DNS queries, where they are logged
   dae reload         read the configuration again, as SIGHUP does
+                     [--abort]: connections of nodes that are gone end at once
+  dae suspend        let go of the LAN, as if dae were not there
+  dae resume         take it up again
   dae trace SRC DST  which rule decides a flow, and why
                      SRC and DST: ADDRESS, ADDRESS:PORT or [IPV6]:PORT
                      [--proto tcp|udp] [--domain NAME]... [--mac MAC]
@@ -56,7 +59,14 @@ pub enum Command {
     /// `dae check`.
     Check,
     /// `dae reload`.
-    Reload,
+    Reload {
+        /// Flows of outbounds that are gone end at once.
+        abort: bool,
+    },
+    /// `dae suspend`.
+    Suspend,
+    /// `dae resume`.
+    Resume,
     /// `dae status`.
     Status {
         /// The document as it is.
@@ -111,6 +121,7 @@ struct Words {
     names: Vec<String>,
     json: bool,
     queries: bool,
+    abort: bool,
     markdown: bool,
     version: bool,
     help: bool,
@@ -136,6 +147,7 @@ impl Words {
                         self.names.push(last.string()?);
                     }
                 }
+                Long("abort") => self.abort = true,
                 Long("markdown") => self.markdown = true,
                 Long("proto") => self.proto = Some(parser.value()?.parse()?),
                 Long("domain") => self.domains.push(parser.value()?.string()?),
@@ -173,6 +185,10 @@ impl Words {
             (self.json && !is_status, "--json goes with status"),
             (self.queries && !is_status, "--queries goes with status"),
             (
+                self.abort && names != ["reload"],
+                "--abort goes with reload",
+            ),
+            (
                 self.markdown && names != ["help", "config"],
                 "--markdown goes with help config",
             ),
@@ -186,7 +202,9 @@ impl Words {
             _ if self.help => Command::Help,
             ["run"] => Command::Run,
             ["check"] => Command::Check,
-            ["reload"] => Command::Reload,
+            ["reload"] => Command::Reload { abort: self.abort },
+            ["suspend"] => Command::Suspend,
+            ["resume"] => Command::Resume,
             ["status"] if !self.queries => Command::Status { json: self.json },
             ["status"] => Command::Queries {
                 json: self.json,
@@ -276,7 +294,14 @@ mod tests {
             words("status --json").unwrap().command,
             Command::Status { json: true }
         );
-        assert_eq!(words("reload").unwrap().command, Command::Reload);
+        for (line, command) in [
+            ("reload", Command::Reload { abort: false }),
+            ("reload --abort", Command::Reload { abort: true }),
+            ("suspend", Command::Suspend),
+            ("resume", Command::Resume),
+        ] {
+            assert_eq!(words(line).unwrap().command, command, "{line}");
+        }
         let queries = |json, last| Command::Queries { json, last };
         for (line, command) in [
             ("status --queries", queries(false, None)),
@@ -319,6 +344,8 @@ mod tests {
             ("dance", "'dance' is not a command"),
             ("run --json", "--json goes with status"),
             ("run --queries", "--queries goes with status"),
+            ("suspend --abort", "--abort goes with reload"),
+            ("resume now", "not a command"),
             ("status --queries many", "'many' is not a number"),
             ("status 20", "'20' says nothing"),
             ("run --proto tcp", "go with trace"),

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::parts::Parts;
 use super::plumbing::Plumbing;
-use super::reload::Reloader;
+use super::reload::{Order, Reloader};
 use crate::config::Config;
 use crate::kernel::Datapath;
 use crate::kernel::abi::{Count, Counter};
@@ -33,12 +33,22 @@ impl Status {
         })
     }
 
-    /// Answers requests on the control socket: `status`, `reload`, `queries`, `queries N` and
-    /// `names ADDRESS`.
-    pub fn answer(&self, request: &str) -> Option<Value> {
+    /// Answers requests on the control socket: `status`, `reload`, `reload abort`, `suspend`,
+    /// `resume`, `queries`, `queries N` and `names ADDRESS`.
+    pub async fn answer(self: Rc<Self>, request: String) -> Option<Value> {
+        let order = match request.as_str() {
+            "reload" => Order::Reload { abort: false },
+            "reload abort" => Order::Reload { abort: true },
+            "suspend" => Order::Suspend,
+            "resume" => Order::Resume,
+            other => return self.tell(other),
+        };
+        Some(self.reloader.ask(order).await)
+    }
+
+    fn tell(&self, request: &str) -> Option<Value> {
         match request.split_once(' ') {
             None if request == "status" => Some(self.document()),
-            None if request == "reload" => Some(self.reloader.reload()),
             None if request == "queries" => Some(self.queries(usize::MAX)),
             Some(("queries", last)) => Some(self.queries(last.parse().ok()?)),
             Some(("names", addr)) => {
@@ -58,6 +68,7 @@ impl Status {
         document["flow"] = json!(self.flow.as_ref().map(|flow| flow.stats()));
         document["dns"] = json!(dns.map(|dns| dns_part(&self.plumbing.config(), dns)));
         document["reload"] = self.reloader.status();
+        document["suspended"] = json!(self.plumbing.is_suspended());
         document
     }
 

@@ -54,8 +54,9 @@ impl DatapathConfig {
         self.attach
     }
 
-    /// Whether an object made for one of the two will not do for the other.
-    fn needs_another_object(&self, other: &Self) -> bool {
+    /// Whether an object made for one of the two will not do for the other, though the rules are
+    /// the same: then [`Datapath::replace`] is needed, else [`Datapath::reconfigure`].
+    pub fn needs_another_object(&self, other: &Self) -> bool {
         let facts = |it: &Self| (it.interfaces.len(), it.max_flows, it.max_names, it.dns);
         facts(self) != facts(other)
     }
@@ -154,25 +155,25 @@ impl Datapath {
         self.refresh_devices()
     }
 
-    /// Whether [`Self::replace`] is needed for a configuration with the same rules; else
-    /// [`Self::reconfigure`] does.
-    pub fn needs_another_object(&self, config: &DatapathConfig) -> bool {
-        self.config.needs_another_object(config)
+    /// What it goes by.
+    pub fn config(&self) -> &DatapathConfig {
+        &self.config
     }
 
     /// Goes on with other rules, in one step per device: `object` was made for them and for
-    /// `config` by [`Object::load`], `names` are all that is known of names under them, and
-    /// `kept` is what they have in common with the old ones. Connections under way go on. After
-    /// an error nothing has changed; but see [`Self::reconfigure`].
+    /// `config` by [`Object::load`] (none is needed while suspended), `names` are all that is
+    /// known of names under them, and `kept` is what they have in common with the old ones.
+    /// Connections under way go on. After an error nothing has changed; but see
+    /// [`Self::reconfigure`].
     pub fn replace(
         &mut self,
-        mut object: Object,
+        object: Option<Object>,
         image: &Image,
         config: DatapathConfig,
         names: &[NameUpdate],
         kept: &Kept,
     ) -> Result<()> {
-        let Some(old) = &mut self.object else {
+        let (Some(old), Some(mut object)) = (&mut self.object, object) else {
             self.config = config;
             self.counted = self.counted.under(kept);
             return Ok(());

@@ -14,6 +14,7 @@ mod slots;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use recent::Recent;
@@ -84,7 +85,7 @@ pub struct NameCounters {
 /// and 128 bytes of names per allowed address in all; what was learnt least recently goes first.
 #[derive(Debug)]
 pub struct NameTable {
-    index: Rc<DomainIndex>,
+    index: Arc<DomainIndex>,
     addresses: Recent<IpAddr, Entry>,
     slots: Slots,
     max_addresses: usize,
@@ -132,11 +133,11 @@ impl NameTable {
     pub fn new(image: &Image, max_addresses: usize) -> Self {
         // At most MAX_VECTORS, which fits.
         let places = image.vectors.len() as VectorIndex..MAX_VECTORS as VectorIndex;
-        Self::with_places(Rc::clone(&image.names), places, max_addresses)
+        Self::with_places(Arc::clone(&image.names), places, max_addresses)
     }
 
     fn with_places(
-        index: Rc<DomainIndex>,
+        index: Arc<DomainIndex>,
         places: Range<VectorIndex>,
         max_addresses: usize,
     ) -> Self {

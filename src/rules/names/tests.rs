@@ -48,7 +48,7 @@ impl Kernel {
     }
 }
 
-fn index(selectors: &[(&[&str], &[&str])]) -> Rc<DomainIndex> {
+fn index(selectors: &[(&[&str], &[&str])]) -> Arc<DomainIndex> {
     let parse = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
     let selectors: Vec<Selector<DomainPattern>> = selectors
         .iter()
@@ -57,7 +57,7 @@ fn index(selectors: &[(&[&str], &[&str])]) -> Rc<DomainIndex> {
             exclude: parse(exclude),
         })
         .collect();
-    Rc::new(DomainIndex::new(&selectors).unwrap())
+    Arc::new(DomainIndex::new(&selectors).unwrap())
 }
 
 fn addr(n: u32) -> IpAddr {
@@ -75,7 +75,7 @@ fn a_shared_address_carries_the_union() {
         (&["b.example"], &[]),
         (&[], &["a.example"]),
     ]);
-    let mut table = NameTable::with_places(Rc::clone(&index), 7..9, 10);
+    let mut table = NameTable::with_places(Arc::clone(&index), 7..9, 10);
     let (mut kernel, mut updates, now) = (Kernel::default(), Vec::new(), Instant::now());
     table.learn(now, "a.example", [addr(1), addr(2)], 60, &mut updates);
     assert_eq!(updates.len(), 3, "one vector, two addresses: {updates:?}");
@@ -97,7 +97,7 @@ fn a_shared_address_carries_the_union() {
 #[test]
 fn names_that_mean_nothing_stay_out_of_the_kernel_but_count() {
     let index = index(&[(&[], &["secret.example"])]);
-    let mut table = NameTable::with_places(Rc::clone(&index), 0..4, 10);
+    let mut table = NameTable::with_places(Arc::clone(&index), 0..4, 10);
     let (mut kernel, mut updates, now) = (Kernel::default(), Vec::new(), Instant::now());
     table.learn(now, "plain.example", [addr(1)], 60, &mut updates);
     assert_eq!(updates, []);
@@ -213,7 +213,7 @@ fn what_no_flow_can_have_is_ignored() {
 #[test]
 fn without_a_free_vector_an_address_counts_as_nameless_until_learnt_again() {
     let index = index(&[(&["a"], &[]), (&["b"], &[])]);
-    let mut table = NameTable::with_places(Rc::clone(&index), 0..1, 10);
+    let mut table = NameTable::with_places(Arc::clone(&index), 0..1, 10);
     let (mut kernel, mut updates, now) = (Kernel::default(), Vec::new(), Instant::now());
     table.learn(now, "a", [addr(1)], 0, &mut updates);
     let later = now + Duration::from_secs(10);
@@ -311,7 +311,7 @@ fn holds(steps: &[Step], places: VectorIndex, max: usize) -> Result<(), TestCase
         (&[], &["n5", "full:n7"]),
         (&["keyword:n"], &["n2", "n8"]),
     ]);
-    let mut table = NameTable::with_places(Rc::clone(&index), 100..100 + places, max);
+    let mut table = NameTable::with_places(Arc::clone(&index), 100..100 + places, max);
     let (mut kernel, mut model) = (Kernel::default(), Model::default());
     let (mut now, mut updates) = (Instant::now(), Vec::new());
     for step in steps {
@@ -412,7 +412,7 @@ fn other_rules_see_the_same_names() {
     table.learn(now, "c.example", [addr(3)], 60, &mut updates);
     table.learn(now, "b.example", [addr(4)], 60, &mut updates);
     updates.clear();
-    let mut now_under = NameTable::with_places(Rc::clone(&new), 3..9, 3);
+    let mut now_under = NameTable::with_places(Arc::clone(&new), 3..9, 3);
     now_under.take_over(&table, &mut updates);
     let mut kernel = Kernel::default();
     kernel.apply(&mut updates);
@@ -440,7 +440,7 @@ fn other_rules_see_the_same_names() {
 #[test]
 fn names_that_cost_too_much_stay_behind_oldest_first() {
     let index = index(&[(&["a.example"], &[])]);
-    let mut table = NameTable::with_places(Rc::clone(&index), 7..20, 200);
+    let mut table = NameTable::with_places(Arc::clone(&index), 7..20, 200);
     let (mut updates, now) = (Vec::new(), Instant::now());
     let long = "a".repeat(200);
     for n in 0..100 {
