@@ -153,6 +153,9 @@ fn main_options(old: &Main, new: &Main) -> Vec<&'static str> {
         max_tcp_connections,
         tcp_idle,
         udp_idle,
+        udp_idle_dns,
+        udp_idle_quic,
+        leasefile,
         metrics,
     } = old;
     different([
@@ -172,6 +175,9 @@ fn main_options(old: &Main, new: &Main) -> Vec<&'static str> {
         ),
         ("dae.tcp_idle", *tcp_idle != new.tcp_idle),
         ("dae.udp_idle", *udp_idle != new.udp_idle),
+        ("dae.udp_idle_dns", *udp_idle_dns != new.udp_idle_dns),
+        ("dae.udp_idle_quic", *udp_idle_quic != new.udp_idle_quic),
+        ("dae.leasefile", *leasefile != new.leasefile),
         ("dae.metrics", *metrics != new.metrics),
     ])
 }

@@ -4,6 +4,7 @@
 //! keeps a [`session`] per client and outbound. Tables own the tasks, so a task without an
 //! entry cannot be; one sweep a second ends what is idle, and sleeps while nothing is there.
 
+pub mod kind;
 mod recent;
 pub mod relay;
 pub mod session;
@@ -65,7 +66,11 @@ impl Proxy {
                 Rc::clone(&shared),
                 replier,
                 sessions,
-                seconds(main.udp_idle),
+                [
+                    seconds(main.udp_idle_dns),
+                    seconds(main.udp_idle),
+                    seconds(main.udp_idle_quic),
+                ],
             )),
             shared,
         }

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use futures_lite::future;
 use log::Level;
 
+use super::kind::{KINDS, Kind};
 use super::recent::Recent;
-use super::session::{End, Id, Key, Limits, Offer, Table};
+use super::session::{Arrival, End, Id, Key, Limits, Offer, Table};
 use super::shared::{Shared, Way, is_own};
 use super::stats::{UdpStats, count};
 use crate::net::batch::{Batch, Datagram};
@@ -38,6 +39,9 @@ const ERROR_PAUSE: Duration = Duration::from_millis(200);
 /// Flows whose verdict is remembered, per session of the bound.
 const FLOWS_PER_SESSION: usize = 4;
 
+/// A verdict that nobody asks for is forgotten after twice this time.
+const VERDICT_AGE: Duration = Duration::from_secs(30);
+
 pub(super) struct Udp {
     shared: Rc<Shared>,
     replier: Rc<Replier>,
@@ -56,7 +60,12 @@ struct Worker {
 }
 
 impl Udp {
-    pub fn new(shared: Rc<Shared>, replier: Rc<Replier>, sessions: usize, idle: Duration) -> Self {
+    pub fn new(
+        shared: Rc<Shared>,
+        replier: Rc<Replier>,
+        sessions: usize,
+        idle: [Duration; KINDS],
+    ) -> Self {
         let limits = Limits {
             sessions,
             queue: QUEUE,
@@ -68,7 +77,7 @@ impl Udp {
             shared,
             replier,
             sessions: RefCell::new(Table::new(limits)),
-            verdicts: RefCell::new(Recent::new(sessions * FLOWS_PER_SESSION, idle)),
+            verdicts: RefCell::new(Recent::new(sessions * FLOWS_PER_SESSION, VERDICT_AGE)),
             buffer: RefCell::new(vec![0; MAX_DATAGRAM].into()),
             stats: Cell::default(),
         }
@@ -132,6 +141,12 @@ impl Udp {
             return count!(self.stats, dropped_blocked);
         };
         let key = Key { client, outbound };
+        let arrival = Arrival {
+            key,
+            destination: to,
+            kind: Kind::of(to.port(), payload),
+            payload,
+        };
         let mut table = self.sessions.borrow_mut();
         let open = |id| {
             self.shared.busy.set();
@@ -144,7 +159,7 @@ impl Udp {
         if let Offer::Send(Worker {
             association: Some(association),
             ..
-        }) = table.offer(key, to, payload, now, open)
+        }) = table.offer(arrival, now, open)
         {
             self.send(association, way, to, payload);
         }
