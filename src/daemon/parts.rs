@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::time::Instant;
 
 use futures_lite::future;
 
@@ -9,6 +10,7 @@ use super::listeners::Listeners;
 use super::plumbing::Plumbing;
 use crate::error::{IoContext as _, Result};
 use crate::net::reply::Replier;
+use crate::outbound::ways::Ways;
 use crate::rules::Proto;
 use crate::{dns, flow};
 
@@ -18,6 +20,8 @@ pub struct Parts {
     pub flow: Option<Rc<flow::Proxy>>,
     /// Answers DNS.
     pub dns: Option<Rc<dns::Server>>,
+    /// What flows and queries leave by.
+    pub ways: Rc<Ways>,
     flow_listeners: flow::Listeners,
 }
 
@@ -37,20 +41,28 @@ impl Parts {
         let decide = Rc::new(move |proto: Proto, src: SocketAddr, dst: SocketAddr| {
             shared.verdict(proto, src, dst)
         });
+        let ways = Ways::new(config, seed(), Instant::now());
         let flow = replier
             .clone()
-            .map(|replier| Rc::new(flow::Proxy::new(config, replier, decide)));
+            .map(|replier| Rc::new(flow::Proxy::new(config, ways.clone(), replier, decide)));
         let dns = if config.dns.enabled {
             let shared = plumbing.clone();
             let learn =
                 Rc::new(move |name: Rc<str>, addrs: &[IpAddr], ttl| shared.learn(name, addrs, ttl));
-            Some(dns::Server::new(config, listeners.dns, replier, learn)?)
+            Some(dns::Server::new(
+                config,
+                ways.clone(),
+                listeners.dns,
+                replier,
+                learn,
+            )?)
         } else {
             None
         };
         Ok(Self {
             flow,
             dns,
+            ways,
             flow_listeners: listeners.flow,
         })
     }
@@ -75,4 +87,9 @@ impl Parts {
         };
         future::or(flow, dns).await
     }
+}
+
+/// For jitter and policy `random`; nothing secret hangs on it.
+fn seed() -> u64 {
+    getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()))
 }

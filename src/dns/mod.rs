@@ -4,7 +4,7 @@
 //! `health`, `flights` with `flight` and `deadlines`, `attempt` and `course` (questions on their way), `answer_rules`,
 //! `rebind` and `ttl` (what becomes of answers), `forward` (the state machine over all of
 //! them), `udp_pool` with `udp_ids` (which socket, which ID), `admission` with `counts`, `querylog`,
-//! `frame`, `http2`, `notify`, `stats`. I/O: `server` with `serve` (clients by UDP), `tcp`
+//! `frame`, `http2`, `stats`. I/O: `server` with `serve` (clients by UDP), `tcp`
 //! (clients by TCP), `udp`, `udp_node` and `streams` (upstreams).
 
 pub mod admission;
@@ -21,7 +21,6 @@ pub mod frame;
 pub mod health;
 pub mod hosts;
 pub mod http2;
-mod notify;
 pub mod querylog;
 pub mod rebind;
 pub mod route;

@@ -11,7 +11,7 @@ use futures_lite::future;
 
 use super::forward::{Effect, Forwarder, News};
 use super::health::Turn;
-use super::notify::Notify;
+
 use super::querylog::QueryLog;
 use super::serve::UdpListener;
 use super::stats::DnsStats;
@@ -22,8 +22,10 @@ use super::udp::{Exchanges, Parcel};
 use crate::config::Config;
 use crate::error::{IoContext, Result};
 use crate::net::listen;
+use crate::net::notify::Notify;
 use crate::net::reactor::{self, Interest, Source, Task, Timer};
 use crate::net::reply::Replier;
+use crate::outbound::ways::Ways;
 
 /// While connections are open, idle and slow ones are looked for so often.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -79,6 +81,7 @@ pub type Learn = Rc<dyn Fn(Rc<str>, &[IpAddr], u32)>;
 pub struct Server {
     pub(super) forwarder: RefCell<Forwarder<Client>>,
     ids: RefCell<Box<dyn FnMut() -> u16>>,
+    ways: Rc<Ways>,
     pub(super) exchanges: Exchanges,
     pub(super) streams: Streams,
     pub(super) clients: Clients,
@@ -94,10 +97,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server on these sockets. `replier` sends what transparent UDP clients get; without
+    /// A server on these sockets. `ways` are those of `config`. `replier` sends what transparent UDP clients get; without
     /// one they get nothing.
     pub fn new(
         config: &Config,
+        ways: Rc<Ways>,
         listeners: Listeners,
         replier: Option<Rc<Replier>>,
         learn: Learn,
@@ -120,12 +124,13 @@ impl Server {
         let ourselves = ourselves.collect::<io::Result<Vec<_>>>().context(what)?;
         let forwarder = Forwarder::new(config, ourselves, Instant::now());
         let reaches = Prepared::new(config)?;
-        let reaches = reaches.name(forwarder.upstreams().map(|(id, _)| id));
-        let exchanges = Exchanges::new();
-        exchanges.configure(forwarder.upstreams(), &config.outbounds);
+        let reaches = reaches.name(forwarder.upstreams().map(|(id, _)| id), &ways);
+        let exchanges = Exchanges::new(Rc::clone(&ways));
+        exchanges.configure(forwarder.upstreams());
         Ok(Rc::new(Self {
             forwarder: RefCell::new(forwarder),
             ids: RefCell::new(random_ids()),
+            ways,
             exchanges,
             streams: Streams::new(reaches),
             clients: Clients::new(
@@ -174,7 +179,7 @@ impl Server {
     }
 
     /// Goes on with another configuration; listeners stay as they are, and so do connections
-    /// to upstreams that stay. See [`Forwarder::reconfigure`].
+    /// to upstreams that stay. [`Ways`] has it already. See [`Forwarder::reconfigure`].
     ///
     /// # Errors
     /// When an upstream cannot be prepared. Nothing has changed then.
@@ -182,9 +187,8 @@ impl Server {
         let reaches = Prepared::new(new)?;
         let mut forwarder = self.forwarder.borrow_mut();
         forwarder.reconfigure(old, new);
-        let reaches = reaches.name(forwarder.upstreams().map(|(id, _)| id));
-        self.exchanges
-            .configure(forwarder.upstreams(), &new.outbounds);
+        let reaches = reaches.name(forwarder.upstreams().map(|(id, _)| id), &self.ways);
+        self.exchanges.configure(forwarder.upstreams());
         drop(forwarder);
         self.streams.configure(self, reaches);
         self.clients.set_bounds(

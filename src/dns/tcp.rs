@@ -16,9 +16,10 @@ use futures_lite::{AsyncReadExt, AsyncWriteExt, future};
 use super::admission;
 use super::forward::{Origin, Outcome};
 use super::frame::{self, Frames};
-use super::notify::Notify;
+
 use super::server::{Client, Server};
 use super::stats::TcpStats;
+use crate::net::notify::Notify;
 use crate::net::reactor::{Interest, Source, Task, Timer};
 use crate::net::{listen, stream};
 

@@ -16,11 +16,12 @@ use super::udp_node::NodeSocket;
 use super::udp_pool::{DIRECT, NODE, Place, Pool, SocketId, Unplaced};
 use super::upstream::{self, UpstreamId};
 use super::wire::{self, MAX_UDP};
-use crate::config::{self, OutboundKind};
+use crate::config;
 use crate::net::dial;
 use crate::net::reactor::Watch;
-use crate::outbound::Outbound;
-use crate::outbound::group::first_way;
+use crate::outbound::network::Network;
+use crate::outbound::ways::{WayId, Ways};
+use crate::rules::Proto;
 
 /// Datagrams taken from one socket before the next one has its turn.
 const DRAIN: usize = 8;
@@ -28,8 +29,9 @@ const DRAIN: usize = 8;
 /// Sockets of the attempts that have their UDP leg open.
 pub struct Exchanges {
     pool: RefCell<Pool<Peer, AttemptId, Way>>,
-    /// Of upstreams that are not asked directly.
-    nodes: RefCell<Vec<(UpstreamId, Rc<Outbound>)>>,
+    ways: Rc<Ways>,
+    /// What upstreams that are not asked directly are asked by.
+    nodes: RefCell<Vec<(UpstreamId, WayId)>>,
     watch: Watch,
     random: RefCell<Box<dyn FnMut() -> u16>>,
     /// For every datagram that comes; none is looked at for longer than a call. A longer one
@@ -39,12 +41,12 @@ pub struct Exchanges {
     late: Cell<u64>,
 }
 
-/// Who is asked, and by way of whose node: queries that agree here share sockets.
-type Peer = (SocketAddr, Option<UpstreamId>);
+/// Who is asked, and by which way unless directly: queries that agree here share sockets.
+type Peer = (SocketAddr, Option<WayId>);
 
 /// A socket as the pool holds it.
 enum Way {
-    Direct(UdpSocket),
+    Direct(UdpSocket, Network),
     Node(NodeSocket),
 }
 
@@ -72,9 +74,10 @@ struct Broken {
 
 impl Exchanges {
     /// None open.
-    pub fn new() -> Self {
+    pub fn new(ways: Rc<Ways>) -> Self {
         Self {
             pool: RefCell::new(Pool::new()),
+            ways,
             nodes: RefCell::default(),
             watch: Watch::default(),
             random: RefCell::new(random_ids()),
@@ -89,12 +92,11 @@ impl Exchanges {
     pub fn configure<'a>(
         &self,
         upstreams: impl Iterator<Item = (UpstreamId, &'a config::Upstream)>,
-        outbounds: &[config::Outbound],
     ) {
         let through = |(id, upstream): (UpstreamId, &config::Upstream)| {
-            let kind = first_way(outbounds, upstream.outbound)?;
-            let direct = *kind == OutboundKind::Direct;
-            (!direct).then(|| (id, Rc::new(Outbound::new(kind))))
+            let asked = self.ways.id(upstream.outbound)?;
+            let is_direct = self.ways.get(asked)?.is_direct();
+            (!is_direct).then_some((id, asked))
         };
         let mut nodes = self.nodes.borrow_mut();
         let old = std::mem::take(&mut *nodes);
@@ -131,21 +133,21 @@ impl Exchanges {
     ) -> Result<Result<(), Broken>, Fault> {
         let Parcel { attempt, addr, .. } = *parcel;
         let node = self.node(parcel.to);
-        let via = node.as_ref().map(|(upstream, _)| *upstream);
         let limits = if node.is_none() { &DIRECT } else { &NODE };
         let mut new = false;
         let open = |id: SocketId| {
             new = true;
-            if let Some((_, outbound)) = node {
-                return Ok(Way::Node(NodeSocket::open(server, id, addr, outbound)));
+            if let Some(asked) = node {
+                let ways = Rc::clone(&self.ways);
+                return Ok(Way::Node(NodeSocket::open(server, id, addr, (ways, asked))));
             }
             let socket = dial::udp_connected(addr)?;
             self.watch.add(&socket, id.0)?;
-            Ok(Way::Direct(socket))
+            Ok(Way::Direct(socket, Network::of(Proto::Udp, addr)))
         };
         let mut pool = self.pool.borrow_mut();
         let mut random = self.random.borrow_mut();
-        let peer = (addr, via);
+        let peer = (addr, node);
         let placed = pool.place(attempt, &peer, limits, parcel.fresh, &mut *random, open);
         let Place { socket, id } = placed.map_err(|why| self.unplaced(&why))?;
         wire::set_id(parcel.message, id);
@@ -156,13 +158,14 @@ impl Exchanges {
             .map_err(|error| Broken { socket, new, error }))
     }
 
-    /// The node of a server that is not asked directly.
-    fn node(&self, server: upstream::Server) -> Option<(UpstreamId, Rc<Outbound>)> {
+    /// What a server is asked by that is not asked directly.
+    fn node(&self, server: upstream::Server) -> Option<WayId> {
         let upstream::Server::Upstream(id) = server else {
             return None;
         };
         let nodes = self.nodes.borrow();
-        nodes.iter().find(|(other, _)| *other == id).cloned()
+        let node = nodes.iter().find(|(other, _)| *other == id);
+        node.map(|(_, asked)| *asked)
     }
 
     fn unplaced(&self, why: &Unplaced<io::Error>) -> Fault {
@@ -223,14 +226,16 @@ impl Exchanges {
     /// Takes one datagram, or an error; whether there may be another one.
     fn take_one(&self, server: &Server, now: Instant, socket: SocketId) -> bool {
         let mut buffer = self.buffer.borrow_mut();
-        let received = match self.pool.borrow().get(socket) {
-            Some(Way::Direct(io)) => io.recv(&mut buffer),
+        let (received, network) = match self.pool.borrow().get(socket) {
+            Some(Way::Direct(io, network)) => (io.recv(&mut buffer), *network),
             // Closed since it was seen; a node's is heard elsewhere.
             _ => return false,
         };
         match received {
             Ok(length) => {
                 self.hear(server, now, socket, &mut buffer[..length]);
+                // A direct socket: something comes back without any node.
+                self.ways.heard(network, now);
                 return true;
             }
             Err(error) if is_passing(&error) => {}
@@ -279,7 +284,7 @@ impl Server {
 impl Way {
     fn send(&self, message: &[u8]) -> io::Result<()> {
         let sent = match self {
-            Self::Direct(socket) => socket.send(message).map(drop),
+            Self::Direct(socket, _) => socket.send(message).map(drop),
             Self::Node(socket) => socket.send(message),
         };
         // As good as lost on the way; it will be sent again.

@@ -14,7 +14,9 @@ use futures_lite::future;
 use super::server::Server;
 use super::udp_pool::{NODE, SocketId};
 use crate::net::reactor::Task;
-use crate::outbound::{Association, MAX_DATAGRAM, Outbound};
+use crate::outbound::MAX_DATAGRAM;
+use crate::outbound::dial::{self, Link};
+use crate::outbound::ways::{WayId, Ways};
 
 /// Datagrams taken before others have their turn.
 const TURN: usize = 32;
@@ -29,19 +31,19 @@ pub struct NodeSocket {
 enum State {
     /// Messages that wait.
     Opening(Vec<Vec<u8>>),
-    Open(Rc<Association>),
+    Open(Rc<Link>),
 }
 
 impl NodeSocket {
-    /// Begins to open one for the server at `addr`.
+    /// Begins to open one for the server at `addr`, by this way.
     pub fn open(
         server: &Rc<Server>,
         id: SocketId,
         addr: SocketAddr,
-        outbound: Rc<Outbound>,
+        way: (Rc<Ways>, WayId),
     ) -> Self {
         let state = Rc::new(RefCell::new(State::Opening(Vec::new())));
-        let life = live(Rc::downgrade(server), id, addr, outbound, Rc::clone(&state));
+        let life = live(Rc::downgrade(server), id, addr, way, Rc::clone(&state));
         Self {
             addr,
             state,
@@ -68,10 +70,10 @@ async fn live(
     server: Weak<Server>,
     id: SocketId,
     addr: SocketAddr,
-    outbound: Rc<Outbound>,
+    (ways, asked): (Rc<Ways>, WayId),
     state: Rc<RefCell<State>>,
 ) {
-    let reason = match outbound.udp(addr).await {
+    let reason = match dial::udp(&ways, asked, addr).await {
         Ok(association) => {
             let association = Rc::new(association);
             let opened = State::Open(Rc::clone(&association));
@@ -98,7 +100,7 @@ async fn hear(
     server: &Weak<Server>,
     id: SocketId,
     addr: SocketAddr,
-    association: &Association,
+    association: &Link,
 ) -> io::Error {
     let mut buffer = vec![0; MAX_DATAGRAM];
     loop {

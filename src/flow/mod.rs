@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use crate::config::Config;
 use crate::net::reactor::{self, Interest, Source, Timer};
 use crate::net::reply::Replier;
+use crate::outbound::ways::{Way, Ways};
 pub use shared::Decide;
 use shared::Shared;
 pub use stats::FlowStats;
@@ -48,12 +49,12 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// `decide` is asked once per TCP connection, and once per UDP flow (client and
+    /// `ways` are those of `config`. `decide` is asked once per TCP connection, and once per UDP flow (client and
     /// destination) that is in use.
-    pub fn new(config: &Config, replier: Rc<Replier>, decide: Decide) -> Self {
+    pub fn new(config: &Config, ways: Rc<Ways>, replier: Rc<Replier>, decide: Decide) -> Self {
         let main = &config.main;
         let seconds = |seconds: u32| Duration::from_secs(seconds.into());
-        let shared = Rc::new(Shared::new(&config.outbounds, decide));
+        let shared = Rc::new(Shared::new(ways, decide));
         let connections = main.max_tcp_connections as usize;
         let sessions = main.max_udp_sessions as usize;
         Self {
@@ -100,15 +101,17 @@ impl Proxy {
 
     /// For the status page.
     pub fn stats(&self) -> FlowStats {
-        let outbound = |way: &shared::Way| OutboundStats {
-            name: way.name.clone(),
+        let outbound = |way: &Rc<Way>| OutboundStats {
+            name: way.name.to_string(),
             bytes_up: way.traffic.up.get(),
             bytes_down: way.traffic.down.get(),
         };
+        let ways = self.shared.ways.all();
+        let carrying = ways.iter().filter(|way| !way.is_group());
         FlowStats {
             tcp: self.tcp.stats(),
             udp: self.udp.stats(),
-            outbounds: self.shared.ways.iter().map(outbound).collect(),
+            outbounds: carrying.map(outbound).collect(),
         }
     }
 

@@ -17,6 +17,7 @@ use futures_lite::future;
 use crate::net::reactor::Source;
 use crate::net::splice::PipePool;
 use crate::net::stream;
+use crate::outbound::ways::Traffic;
 
 /// After one FIN, a connection that is silent for so long ends. The same as a connection that
 /// conntrack has seen half closed (nf_conntrack_tcp_timeout_close_wait): a client that is
@@ -26,15 +27,6 @@ pub const HALF_CLOSED_IDLE: Duration = Duration::from_secs(60);
 
 /// Times that one direction moves bytes before others get their turn.
 const TURN: u32 = 16;
-
-/// Bytes relayed by one outbound.
-#[derive(Debug, Default)]
-pub struct Traffic {
-    /// From clients.
-    pub up: Cell<u64>,
-    /// To clients.
-    pub down: Cell<u64>,
-}
 
 /// What relay and sweep share of one connection.
 #[derive(Debug)]

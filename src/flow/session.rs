@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use foldhash::fast::RandomState;
 
 use super::kind::{KINDS, Kind};
+use crate::outbound::ways::WayId;
 use failures::Failures;
 use order::Lists;
 
@@ -23,8 +24,8 @@ use order::Lists;
 pub struct Key {
     /// The client's socket.
     pub client: SocketAddr,
-    /// Index into `Config::outbounds`.
-    pub outbound: u16,
+    /// The outbound that is asked for; of a group it is the group.
+    pub outbound: WayId,
 }
 
 /// One session, never another one with the same key.

@@ -11,7 +11,7 @@ pub struct FlowStats {
     pub tcp: TcpStats,
     /// UDP sessions and datagrams.
     pub udp: UdpStats,
-    /// Bytes per outbound, in the order of the configuration.
+    /// Bytes per outbound, in the order of the configuration; groups carry none themselves.
     pub outbounds: Vec<OutboundStats>,
 }
 

@@ -10,11 +10,13 @@ use std::time::{Duration, Instant};
 use futures_lite::future;
 
 use super::relay::{Connection, Ending};
-use super::shared::{Shared, Way, is_own};
+use super::shared::{Shared, is_own};
 use super::stats::{TcpStats, count};
 use crate::net::reactor::{self, Interest, Source, Task, Timer};
 use crate::net::splice::PipePool;
 use crate::net::{listen, stream};
+use crate::outbound::dial;
+use crate::outbound::ways::WayId;
 use crate::rules::Proto;
 
 /// Pause after an accept that failed for want of descriptors or memory: asking again at once
@@ -117,8 +119,8 @@ impl Tcp {
         }
         // Without a local address the connection is gone already.
         let Ok(to) = stream.local_addr() else { return };
-        let outbound = match self.shared.decide(Proto::Tcp, client, to) {
-            Some(outbound) if !is_own(to) => outbound,
+        let asked = match self.shared.decide(Proto::Tcp, client, to) {
+            Some(asked) if !is_own(to) => asked,
             _ => {
                 count!(self.stats, refused_blocked);
                 return stream::reset_on_close(&stream);
@@ -138,54 +140,52 @@ impl Tcp {
             id,
             client,
             to,
-            outbound,
+            asked,
         };
         let task = reactor::spawn(Rc::clone(self).serve(Rc::clone(&connection), flow));
         self.connections
             .borrow_mut()
             .insert(id, Entry { connection, task });
         count!(self.stats, opened);
-        self.shared.busy.set();
+        self.shared.busy.notify();
     }
 
     async fn serve(self: Rc<Self>, connection: Rc<Connection>, flow: Flow) {
-        match self.shared.way(flow.outbound) {
-            Some(way) => self.carry(&connection, &flow, way).await,
-            None => connection.refuse(),
-        }
+        self.carry(&connection, &flow).await;
         if let Some(entry) = self.connections.borrow_mut().remove(&flow.id) {
             // Dropping the task would cancel it; it is at its end.
             entry.task.detach();
         }
     }
 
-    async fn carry(&self, connection: &Connection, flow: &Flow, way: &Way) {
+    async fn carry(&self, connection: &Connection, flow: &Flow) {
         let Flow { client, to, .. } = flow;
-        let server = match way.outbound.tcp(*to).await {
-            Ok(server) => server,
+        let (way, server) = match dial::tcp(&self.shared.ways, flow.asked, *to).await {
+            Ok(dialled) => dialled,
             Err(error) => {
                 count!(self.stats, dial_failed);
-                log::warn!(event = "flow.fail", proto = "tcp", node = way.name.as_str(),
+                let name = self.shared.name(flow.asked);
+                log::warn!(event = "flow.fail", proto = "tcp", node = &*name,
                     src:% = client, dst:% = to, reason:% = error; "");
                 return connection.refuse();
             }
         };
-        log::debug!(event = "flow.open", proto = "tcp", node = way.name.as_str(),
+        log::debug!(event = "flow.open", proto = "tcp", node = &*way.name,
             src:% = client, dst:% = to; "");
         if let Err(error) = connection.relay(server, &self.pipes, &way.traffic).await {
             count!(self.stats, broken);
-            log::debug!(event = "flow.broken", proto = "tcp", node = way.name.as_str(),
+            log::debug!(event = "flow.broken", proto = "tcp", node = &*way.name,
                 src:% = client, dst:% = to, reason:% = error; "");
         }
     }
 }
 
-/// One connection's name and way.
+/// One connection's name, and what it asks for.
 struct Flow {
     id: u64,
     client: SocketAddr,
     to: SocketAddr,
-    outbound: u16,
+    asked: WayId,
 }
 
 fn is_shortage(error: &io::Error) -> bool {

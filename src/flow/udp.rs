@@ -12,12 +12,14 @@ use log::Level;
 use super::kind::{KINDS, Kind};
 use super::recent::Recent;
 use super::session::{Arrival, End, Id, Key, Limits, Offer, Table};
-use super::shared::{Shared, Way, is_own};
+use super::shared::{Shared, is_own};
 use super::stats::{UdpStats, count};
 use crate::net::batch::{Batch, Datagram};
 use crate::net::reactor::{self, Source, Task, Timer};
 use crate::net::reply::Replier;
-use crate::outbound::{Association, DialError, MAX_DATAGRAM};
+use crate::outbound::dial::{self, Link};
+use crate::outbound::ways::WayId;
+use crate::outbound::{DialError, MAX_DATAGRAM};
 use crate::rules::Proto;
 
 /// Datagrams per receive call. Memory of a slot is only touched as far as datagrams reach.
@@ -46,8 +48,8 @@ pub(super) struct Udp {
     shared: Rc<Shared>,
     replier: Rc<Replier>,
     sessions: RefCell<Table<Worker>>,
-    /// The outbound of a flow, by client and destination; None is blocked.
-    verdicts: RefCell<Recent<(SocketAddr, SocketAddr), Option<u16>>>,
+    /// What a flow asks for, by client and destination; None is blocked.
+    verdicts: RefCell<Recent<(SocketAddr, SocketAddr), Option<WayId>>>,
     /// Every session receives into this; it is borrowed between two waits only.
     buffer: RefCell<Box<[u8]>>,
     stats: Cell<UdpStats>,
@@ -56,7 +58,7 @@ pub(super) struct Udp {
 /// What the table owns per session: dropping it ends the task and closes the sockets.
 struct Worker {
     task: Task<()>,
-    association: Option<Rc<Association>>,
+    association: Option<Rc<Link>>,
 }
 
 impl Udp {
@@ -137,7 +139,7 @@ impl Udp {
                 .filter(|_| !is_own(to))
         };
         let outbound = self.verdicts.borrow_mut().get((client, to), now, decide);
-        let Some((outbound, way)) = outbound.and_then(|o| Some((o, self.shared.way(o)?))) else {
+        let Some(outbound) = outbound else {
             return count!(self.stats, dropped_blocked);
         };
         let key = Key { client, outbound };
@@ -149,7 +151,7 @@ impl Udp {
         };
         let mut table = self.sessions.borrow_mut();
         let open = |id| {
-            self.shared.busy.set();
+            self.shared.busy.notify();
             let task = reactor::spawn(Rc::clone(self).serve(id, key, to));
             Worker {
                 task,
@@ -161,17 +163,16 @@ impl Udp {
             ..
         }) = table.offer(arrival, now, open)
         {
-            self.send(association, way, to, payload);
+            self.send(association, to, payload);
         }
     }
 
-    fn send(&self, association: &Association, way: &Way, to: SocketAddr, payload: &[u8]) {
+    fn send(&self, association: &Link, to: SocketAddr, payload: &[u8]) {
         match association.send(to, payload) {
             Ok(()) => {
                 count!(self.stats, datagrams);
-                way.traffic
-                    .up
-                    .set(way.traffic.up.get() + payload.len() as u64);
+                let up = &association.way.traffic.up;
+                up.set(up.get() + payload.len() as u64);
             }
             Err(_) => count!(self.stats, dropped_send),
         }
@@ -180,20 +181,18 @@ impl Udp {
     /// The life of a session: dial, send what waited, hand back answers until the far side or
     /// the table ends it.
     async fn serve(self: Rc<Self>, id: Id, key: Key, to: SocketAddr) {
-        let Some(way) = self.shared.way(key.outbound) else {
-            return;
-        };
-        let reason = match way.outbound.udp(to).await {
+        let (name, reason) = match dial::udp(&self.shared.ways, key.outbound, to).await {
             Ok(association) => {
-                log::debug!(event = "flow.open", proto = "udp", node = way.name.as_str(),
+                let name = association.way.name.clone();
+                log::debug!(event = "flow.open", proto = "udp", node = &*name,
                     src:% = key.client, dst:% = to; "");
                 let association = Rc::new(association);
-                self.start(id, &association, way);
-                let answers = self.answers(id, key.client, &association, way);
+                self.start(id, &association);
+                let answers = self.answers(id, key.client, &association);
                 let ended = async { association.ended().await };
-                DialError::from(future::or(ended, answers).await)
+                (name, DialError::from(future::or(ended, answers).await))
             }
-            Err(error) => error,
+            Err(error) => (self.shared.name(key.outbound), error),
         };
         let end = self.sessions.borrow_mut().end(id, Instant::now());
         let (level, event, worker) = match end {
@@ -201,33 +200,27 @@ impl Udp {
             Some(End::Closed(worker)) => (Level::Debug, "flow.end", worker),
             None => return,
         };
-        log::log!(level, event, proto = "udp", node = way.name.as_str(),
+        log::log!(level, event, proto = "udp", node = &*name,
             src:% = key.client, dst:% = to, reason:% = reason; "");
         // Dropping the task would cancel it; it is at its end.
         worker.task.detach();
     }
 
-    fn start(&self, id: Id, association: &Rc<Association>, way: &Way) {
+    fn start(&self, id: Id, association: &Rc<Link>) {
         let mut table = self.sessions.borrow_mut();
         if let Some((worker, queue)) = table.ready(id, Instant::now()) {
             worker.association = Some(Rc::clone(association));
             for queued in queue {
-                self.send(association, way, queued.destination, &queued.payload);
+                self.send(association, queued.destination, &queued.payload);
             }
         }
     }
 
     /// Hands answers to the client until the association breaks.
-    async fn answers(
-        &self,
-        id: Id,
-        client: SocketAddr,
-        association: &Association,
-        way: &Way,
-    ) -> io::Error {
+    async fn answers(&self, id: Id, client: SocketAddr, association: &Link) -> io::Error {
         loop {
             association.readable().await;
-            let (taken, all) = match self.take_answers(client, association, way) {
+            let (taken, all) = match self.take_answers(client, association) {
                 Ok(done) => done,
                 Err(error) => return error,
             };
@@ -241,12 +234,7 @@ impl Udp {
     }
 
     /// Takes what is there, at most a turn; the number of answers, and whether that was all.
-    fn take_answers(
-        &self,
-        client: SocketAddr,
-        association: &Association,
-        way: &Way,
-    ) -> io::Result<(usize, bool)> {
+    fn take_answers(&self, client: SocketAddr, association: &Link) -> io::Result<(usize, bool)> {
         let mut buffer = self.buffer.borrow_mut();
         let mut taken = 0;
         for _ in 0..TURN {
@@ -256,9 +244,8 @@ impl Udp {
                     match self.replier.send(remote, client, payload) {
                         Ok(()) => {
                             count!(self.stats, datagrams);
-                            way.traffic
-                                .down
-                                .set(way.traffic.down.get() + payload.len() as u64);
+                            let down = &association.way.traffic.down;
+                            down.set(down.get() + payload.len() as u64);
                         }
                         Err(_) => count!(self.stats, dropped_reply),
                     }

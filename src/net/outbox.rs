@@ -208,7 +208,9 @@ mod tests {
     #[test]
     fn more_than_a_batch_arrives_in_order_and_one_that_cannot_go_is_left_out() {
         let [receiver, sender] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
-        receiver.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        receiver
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .unwrap();
         let texts: Vec<String> = (0..100).map(|number| number.to_string()).collect();
         let mut outbox = Outbox::new(32);
         let huge = vec![0; 65_536];
@@ -237,12 +239,16 @@ mod tests {
         // The queue of a Unix socket holds few datagrams and loses none.
         let (sender, receiver) = UnixDatagram::pair().unwrap();
         let payloads: Vec<[u8; 1]> = (0..=255).map(|number| [number]).collect();
-        let datagrams = payloads.iter().cycle().take(10_000).map(|payload| Outgoing {
-            to: None,
-            source: None,
-            head: Head::default(),
-            payload,
-        });
+        let datagrams = payloads
+            .iter()
+            .cycle()
+            .take(10_000)
+            .map(|payload| Outgoing {
+                to: None,
+                source: None,
+                head: Head::default(),
+                payload,
+            });
         let sent = Outbox::new(16).send(sender.as_fd(), datagrams);
         assert!(sent.datagrams > 0 && sent.dropped > 0);
         assert_eq!(sent.datagrams + sent.dropped, 10_000);

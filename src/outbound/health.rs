@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use super::dice::Dice;
 use super::network::{NETWORKS, Network};
 use super::standing::{Known, Standing};
-use crate::config::Config;
+use crate::config::{self, Config};
 use air::Air;
 use checks::Check;
 use item::Item;
@@ -103,13 +103,15 @@ impl Health {
     }
 
     /// Something came back without any node: an answer to a direct DNS query, a connection that
-    /// was established or refused by somebody outside.
-    pub fn heard(&mut self, network: Network, now: Instant) {
+    /// was established or refused by somebody outside. False when that was no news.
+    pub fn heard(&mut self, network: Network, now: Instant) -> bool {
         let air = &mut self.airs[network.index()];
         air.hears(now);
-        if !air.is_calm() {
+        let is_news = !air.is_calm();
+        if is_news {
             self.settle(network, now);
         }
+        is_news
     }
 
     /// The links towards the Internet have changed. Whatever fails while they are down says
@@ -179,6 +181,11 @@ impl Health {
     /// What is to be done next, in order. To be asked after every event until there is nothing.
     pub fn next_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()
+    }
+
+    /// How a node is checked; None when it is in no group.
+    pub fn check_of(&self, node: usize) -> Option<&config::Check> {
+        Some(&self.nodes.get(self.position(node)?)?.check)
     }
 
     /// For status and metrics.

@@ -1,5 +1,7 @@
 //! How flows leave: directly, not at all, or through a node. I/O is in the outbound's own file.
 
+mod blame;
+pub mod dial;
 pub mod dice;
 mod direct;
 pub mod group;
@@ -7,7 +9,9 @@ pub mod health;
 pub mod network;
 pub mod socks5;
 pub mod standing;
+pub mod ways;
 
+use std::cell::Cell;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -27,6 +31,9 @@ pub enum DialError {
     /// The outbound refuses everything.
     #[error("blocked")]
     Blocked,
+    /// There is no such outbound any more.
+    #[error("not configured any more")]
+    Gone,
     /// Nothing came of it within [`DIAL_LIMIT`].
     #[error("no answer within {} s", DIAL_LIMIT.as_secs())]
     Timeout,
@@ -73,27 +80,39 @@ impl Outbound {
 
     /// A TCP stream to `destination`, ready for the client's bytes.
     pub async fn tcp(&self, destination: SocketAddr) -> Result<Source<TcpStream>, DialError> {
-        within(DIAL_LIMIT, async {
-            match self {
-                Self::Direct => Ok(direct::tcp(destination).await?),
-                Self::Block => Err(DialError::Blocked),
-                Self::Socks5(server) => server.connect(destination).await,
-            }
-        })
-        .await
+        within(DIAL_LIMIT, self.open_tcp(destination, &Cell::default())).await
+    }
+
+    /// The same without a limit. `answered` is set when the node has said something.
+    async fn open_tcp(
+        &self,
+        destination: SocketAddr,
+        answered: &Cell<bool>,
+    ) -> Result<Source<TcpStream>, DialError> {
+        match self {
+            Self::Direct => Ok(direct::tcp(destination).await?),
+            Self::Block => Err(DialError::Blocked),
+            Self::Socks5(server) => server.connect(destination, answered).await,
+        }
     }
 
     /// One upstream socket for all datagrams of a client, whatever their destinations, which
     /// are of the family of `destination`.
     pub async fn udp(&self, destination: SocketAddr) -> Result<Association, DialError> {
-        within(DIAL_LIMIT, async {
-            match self {
-                Self::Direct => Ok(Association::Direct(direct::Socket::new(destination)?)),
-                Self::Block => Err(DialError::Blocked),
-                Self::Socks5(server) => Ok(Association::Socks5(server.associate().await?)),
-            }
-        })
-        .await
+        within(DIAL_LIMIT, self.open_udp(destination, &Cell::default())).await
+    }
+
+    /// The same without a limit. `answered` is set when the node has said something.
+    async fn open_udp(
+        &self,
+        destination: SocketAddr,
+        answered: &Cell<bool>,
+    ) -> Result<Association, DialError> {
+        match self {
+            Self::Direct => Ok(Association::Direct(direct::Socket::new(destination)?)),
+            Self::Block => Err(DialError::Blocked),
+            Self::Socks5(server) => Ok(Association::Socks5(server.associate(answered).await?)),
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Transport and IP version: what can work through a node while something else does not. Pure.
 
+use std::net::SocketAddr;
+
 use crate::rules::{Family, Proto};
 
 /// How many there are.
@@ -26,6 +28,14 @@ impl Network {
     /// Of these.
     pub const fn new(proto: Proto, family: Family) -> Self {
         Self { proto, family }
+    }
+
+    /// That of a flow to this destination.
+    pub const fn of(proto: Proto, to: SocketAddr) -> Self {
+        match to {
+            SocketAddr::V4(_) => Self::new(proto, Family::V4),
+            SocketAddr::V6(_) => Self::new(proto, Family::V6),
+        }
     }
 
     /// Below [`NETWORKS`].

@@ -13,6 +13,7 @@ use dae::config::Config;
 use dae::dns::{DnsStats, Listeners, Server, UpstreamState};
 use dae::net::reactor::{self, Interest, Source};
 use dae::net::{listen, reply::Replier};
+use dae::outbound::ways::Ways;
 use futures_lite::future;
 use hickory_proto::op::Message;
 
@@ -98,7 +99,8 @@ impl Running {
                     .unwrap()
                     .push((name.to_string(), addrs.to_vec(), ttl));
             });
-            let server = Server::new(&config, listeners, replier, learn).unwrap();
+            let ways = Ways::new(&config, 1, Instant::now());
+            let server = Server::new(&config, ways, listeners, replier, learn).unwrap();
             // SAFETY: no arguments.
             tell.send((addr, unsafe { libc::gettid() })).unwrap();
             theirs.set_nonblocking(true).unwrap();

@@ -11,6 +11,7 @@ use dae::flow::{FlowStats, Listeners, Proxy};
 use dae::net::listen;
 use dae::net::reactor::{Timer, block_on};
 use dae::net::reply::Replier;
+use dae::outbound::ways::Ways;
 use dae::rules::{Action, Proto, Verdict};
 use futures_lite::future;
 
@@ -123,7 +124,8 @@ fn serve(config: &Config, ports: &Sender<[u16; 4]>, asked: &Receiver<Sender<Flow
         .unwrap();
 
     let replier = Rc::new(Replier::new().unwrap());
-    let proxy = Rc::new(Proxy::new(config, replier, Rc::new(decide)));
+    let ways = Ways::new(config, 1, Instant::now());
+    let proxy = Rc::new(Proxy::new(config, ways, replier, Rc::new(decide)));
     let listeners = Listeners {
         tcp: tcp.into(),
         udp: udp.into(),

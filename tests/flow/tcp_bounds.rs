@@ -84,7 +84,7 @@ fn what_may_not_or_cannot_be_reached_is_reset() {
         .router
         .wait("ended", |stats| stats.tcp.active == 0)
         .tcp;
-    assert_eq!((stats.refused_blocked, stats.dial_failed), (2, 3));
+    assert_eq!((stats.refused_blocked, stats.dial_failed), (3, 3));
 }
 
 #[test]

@@ -14,10 +14,11 @@ use std::rc::{Rc, Weak};
 use std::time::Instant;
 
 use super::attempt::{AttemptId, Fault};
-use super::notify::Notify;
+
 use super::server::Server;
 use super::udp::fault;
 use super::{http2, upstream, wire};
+use crate::net::notify::Notify;
 use crate::net::reactor::Task;
 use crate::outbound::DialError;
 use pool::{Effect, LinkId, Pool};
@@ -285,7 +286,9 @@ mod tests {
                     config upstream 'https'\n\toption url 'https://192.0.2.3'\n";
         let config = Config::parse("test", text.as_bytes()).unwrap();
         let ids = Upstreams::new(&config).ids();
-        let reaches = Prepared::new(&config).unwrap().name(ids.iter().copied());
+        let ways = crate::outbound::ways::Ways::new(&config, 0, Instant::now());
+        let prepared = Prepared::new(&config).unwrap();
+        let reaches = prepared.name(ids.iter().copied(), &ways);
         let noted = ids.iter().map(|id| {
             let reach = reaches.get(upstream::Server::Upstream(*id)).unwrap();
             let line = Line::new(LinkId::of(1), reach);

@@ -9,19 +9,22 @@ use std::time::Duration;
 
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
-use crate::config::{Config, Host, OutboundKind, Roots, Tls, Transport, Upstream};
+use crate::config::{Config, Host, Roots, Tls, Transport, Upstream};
 use crate::dns::upstream::{Server, UpstreamId};
 use crate::error::{IoContext, Result};
 use crate::net::dial::within;
 use crate::net::reactor::Source;
 use crate::net::tls::{self, Anchors, Checks};
-use crate::outbound::group::first_way;
-use crate::outbound::{DIAL_LIMIT, DialError, Outbound};
+use crate::outbound::ways::{WayId, Ways};
+use crate::outbound::{DIAL_LIMIT, DialError, dial};
 
 /// A connection without a query is closed after this time. A handshake of TLS is dear for
 /// the processor of a router, so such a connection is kept for longer.
 const IDLE: Duration = Duration::from_secs(10);
 const IDLE_TLS: Duration = Duration::from_secs(20);
+
+/// The index of direct in `Config::outbounds`.
+const DIRECT: usize = 0;
 
 /// Every upstream's [`Reach`].
 #[derive(Debug)]
@@ -36,8 +39,9 @@ pub struct Reaches {
 pub struct Reach {
     /// For the log.
     pub name: Box<str>,
-    kind: OutboundKind,
-    outbound: Outbound,
+    ways: Rc<Ways>,
+    /// None when it was gone at once.
+    asked: Option<WayId>,
     speech: Speech,
 }
 
@@ -70,7 +74,7 @@ impl Reaches {
         let mut changed = Vec::new();
         for (id, known) in &earlier.upstreams {
             match self.upstreams.get_mut(id) {
-                Some(reach) if reach.kind == known.kind => *reach = Rc::clone(known),
+                Some(reach) if reach.asked == known.asked => *reach = Rc::clone(known),
                 Some(_) => changed.push(*id),
                 None if used(*id) => drop(self.upstreams.insert(*id, Rc::clone(known))),
                 None => {}
@@ -90,7 +94,15 @@ impl Reaches {
 
 /// A table that lacks the names of its upstreams.
 #[derive(Debug)]
-pub struct Prepared(Vec<Rc<Reach>>);
+pub struct Prepared(Vec<Named>);
+
+/// What is spoken to an upstream, and its index among the outbounds.
+#[derive(Debug)]
+struct Named {
+    name: Box<str>,
+    outbound: usize,
+    speech: Speech,
+}
 
 impl Prepared {
     /// Of all upstreams of a configuration. An error when a file with roots cannot be used.
@@ -98,20 +110,30 @@ impl Prepared {
         let mut files = HashMap::new();
         let prepare = |upstream: &Upstream| {
             let what = || format!("prepare upstream '{}'", upstream.name);
-            let kind = first_way(&config.outbounds, upstream.outbound);
-            let kind = kind.unwrap_or(&OutboundKind::Block);
-            let speech = Speech::new(upstream, &mut files).context(what)?;
-            Ok(Rc::new(Reach::new(&upstream.name, kind.clone(), speech)))
+            Ok(Named {
+                name: upstream.name.as_str().into(),
+                outbound: upstream.outbound,
+                speech: Speech::new(upstream, &mut files).context(what)?,
+            })
         };
         let all = config.upstreams.iter().map(prepare);
         Ok(Self(all.collect::<Result<_>>()?))
     }
 
-    /// The table, with names in the order of the configuration.
-    pub fn name(self, ids: impl Iterator<Item = UpstreamId>) -> Reaches {
+    /// The table, with names in the order of the configuration, whose outbounds `ways` has.
+    pub fn name(self, ids: impl Iterator<Item = UpstreamId>, ways: &Rc<Ways>) -> Reaches {
+        let reach = |name, outbound, speech| {
+            Rc::new(Reach {
+                name,
+                ways: Rc::clone(ways),
+                asked: ways.id(outbound),
+                speech,
+            })
+        };
+        let of = |named: Named| reach(named.name, named.outbound, named.speech);
         Reaches {
-            upstreams: ids.zip(self.0).collect(),
-            asis: Rc::new(Reach::new("asis", OutboundKind::Direct, Speech::Tcp)),
+            upstreams: ids.zip(self.0.into_iter().map(of)).collect(),
+            asis: reach("asis".into(), DIRECT, Speech::Tcp),
         }
     }
 }
@@ -173,15 +195,6 @@ fn authority(host: &Host, name: &str) -> String {
 }
 
 impl Reach {
-    fn new(name: &str, kind: OutboundKind, speech: Speech) -> Self {
-        Self {
-            name: name.into(),
-            outbound: Outbound::new(&kind),
-            kind,
-            speech,
-        }
-    }
-
     /// How long a connection is kept without a query.
     pub fn idle(&self) -> Duration {
         match self.speech {
@@ -204,7 +217,8 @@ impl Reach {
     /// up and TLS begins.
     pub async fn open(&self, addr: SocketAddr, moved: impl Fn()) -> Result<Wire, DialError> {
         within(DIAL_LIMIT, async {
-            let tcp = self.outbound.tcp(addr).await?;
+            let asked = self.asked.ok_or(DialError::Gone)?;
+            let (_, tcp) = dial::tcp(&self.ways, asked, addr).await?;
             let client = match &self.speech {
                 Speech::Tcp => return Ok(Wire::Plain(tcp)),
                 Speech::Tls(client) | Speech::Https { tls: client, .. } => client,

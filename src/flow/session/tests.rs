@@ -19,10 +19,14 @@ const LIMITS: Limits = Limits {
     retry: Duration::from_secs(2),
 };
 
+fn way(outbound: u16) -> WayId {
+    WayId::of(outbound.into())
+}
+
 fn key(client: u8, outbound: u16) -> Key {
     Key {
         client: SocketAddr::from(([192, 0, 2, client], 5000)),
-        outbound,
+        outbound: way(outbound),
     }
 }
 
@@ -135,9 +139,9 @@ impl Both {
             Event::Expire => self.expire(),
             Event::Cut(outbound) => self.cut(outbound),
             Event::Retire(outbound) => {
-                self.table.retire(|key, _| key.outbound == outbound);
+                self.table.retire(|key, _| key.outbound == way(outbound));
                 let retired = self.model.iter_mut();
-                let retired = retired.filter(|session| session.key.outbound == outbound);
+                let retired = retired.filter(|session| session.key.outbound == way(outbound));
                 retired.for_each(|session| session.found = false);
             }
             Event::Pass(milliseconds) => self.now += Duration::from_millis(milliseconds),
@@ -333,9 +337,9 @@ impl Both {
     fn cut(&mut self, outbound: u16) {
         let cut = self.table.cut(|key, worker| {
             assert_eq!(**worker, *key);
-            key.outbound == outbound
+            key.outbound == way(outbound)
         });
-        let expected = self.lose(|session| session.key.outbound == outbound);
+        let expected = self.lose(|session| session.key.outbound == way(outbound));
         assert_eq!(cut as u64, expected);
         self.counts.cut += expected;
     }

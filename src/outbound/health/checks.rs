@@ -28,7 +28,9 @@ impl Health {
         let network = check.network;
         self.counters.failed += u64::from(outcome.is_err());
         match (outcome, check.direct) {
-            (Ok(_), true) => self.heard(network, now),
+            (Ok(_), true) => {
+                self.heard(network, now);
+            }
             (Ok(time), false) => {
                 let item = &mut self.nodes[check.node].items[network.index()];
                 item.schedule(now, &mut self.dice);

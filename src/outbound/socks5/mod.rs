@@ -2,6 +2,7 @@
 
 pub mod wire;
 
+use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 
@@ -28,17 +29,21 @@ impl Server {
     }
 
     /// A stream to `destination` through the server. Nothing behind the server's reply has
-    /// been read.
-    pub async fn connect(&self, destination: SocketAddr) -> Result<Source<TcpStream>, DialError> {
-        let (stream, _) = self.ask(Command::Connect, destination).await?;
+    /// been read. `answered` is set when the server has said something.
+    pub async fn connect(
+        &self,
+        destination: SocketAddr,
+        answered: &Cell<bool>,
+    ) -> Result<Source<TcpStream>, DialError> {
+        let (stream, _) = self.ask(Command::Connect, destination, answered).await?;
         Ok(stream)
     }
 
     /// A UDP association; it lives as long as its TCP connection.
-    pub async fn associate(&self) -> Result<Association, DialError> {
+    pub async fn associate(&self, answered: &Cell<bool>) -> Result<Association, DialError> {
         // All zeros: behind a NAT we do not know from where our datagrams will come.
         let unknown = (Ipv4Addr::UNSPECIFIED, 0).into();
-        let (control, bound) = self.ask(Command::UdpAssociate, unknown).await?;
+        let (control, bound) = self.ask(Command::UdpAssociate, unknown, answered).await?;
         let socket = dial::udp_connected(self.reachable(bound))?;
         let socket = Source::new(socket, Interest::Read)?;
         Ok(Association { control, socket })
@@ -63,12 +68,15 @@ impl Server {
         &self,
         command: Command,
         addr: SocketAddr,
+        answered: &Cell<bool>,
     ) -> Result<(Source<TcpStream>, SocketAddr), DialError> {
         let socket = dial::tcp(self.addr).await?;
         let mut stream = &socket;
         let with_login = self.login.is_some();
         stream.write_all(wire::greeting(with_login)).await?;
-        if wire::parse_method(read(stream).await?, with_login)?
+        let method = read(stream).await?;
+        answered.set(true);
+        if wire::parse_method(method, with_login)?
             && let Some((user, password)) = &self.login
         {
             stream

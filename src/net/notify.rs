@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::task::{Poll, Waker};
 
 /// A flag that one task waits for.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Notify {
     set: Cell<bool>,
     waiter: RefCell<Option<Waker>>,

@@ -1,0 +1,395 @@
+//! The ways out at run time: nodes and groups of the configuration in force, what each of them
+//! has carried, which of them work. One owner for all who dial. Pure.
+//!
+//! Rules and upstreams name a way by its index into the current `Config::outbounds`. Whatever
+//! lives longer than one event keeps a [`WayId`] or the [`Way`] itself: after a reload an index
+//! means something else.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::Outbound;
+use super::dice::Dice;
+use super::group::{ChoiceError, Groups};
+use super::health::{CheckId, Effect, Fault, Health, Kind};
+use super::network::Network;
+use crate::config::{self, Check, Config, OutboundKind};
+use crate::net::notify::Notify;
+use crate::rules::Family;
+
+/// Names a way out, once and for ever. A node whose settings change is another one; a group is
+/// the same as long as there is one of its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WayId(u64);
+
+impl WayId {
+    /// For tests of what holds them.
+    #[cfg(test)]
+    pub(crate) const fn of(serial: u64) -> Self {
+        Self(serial)
+    }
+}
+
+/// Payload carried, bytes.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// From clients.
+    pub up: Cell<u64>,
+    /// To clients.
+    pub down: Cell<u64>,
+}
+
+/// A way out: direct, block, a node or a group. It lives as long as something uses it.
+#[derive(Debug)]
+pub struct Way {
+    /// Never used again.
+    pub id: WayId,
+    /// Name in the configuration.
+    pub name: Box<str>,
+    /// How it carries flows. A group carries none.
+    pub outbound: Outbound,
+    /// What it has carried. That of a group is counted at its nodes.
+    pub traffic: Traffic,
+    /// By which it is known again.
+    kind: OutboundKind,
+}
+
+impl Way {
+    fn new(id: WayId, outbound: &config::Outbound) -> Self {
+        Self {
+            id,
+            name: outbound.name.as_str().into(),
+            outbound: Outbound::new(&outbound.kind),
+            traffic: Traffic::default(),
+            kind: outbound.kind.clone(),
+        }
+    }
+
+    /// Whether it stands for others.
+    pub fn is_group(&self) -> bool {
+        matches!(self.kind, OutboundKind::Group(_))
+    }
+
+    /// Whether it needs no node.
+    pub fn is_direct(&self) -> bool {
+        self.kind == OutboundKind::Direct
+    }
+
+    fn is(&self, outbound: &config::Outbound) -> bool {
+        let groups = self.is_group() && matches!(outbound.kind, OutboundKind::Group(_));
+        *self.name == *outbound.name && (groups || self.kind == outbound.kind)
+    }
+}
+
+/// Something that the checker has to do.
+#[derive(Debug)]
+pub enum Order {
+    /// Ask, and tell [`Ways::check_done`].
+    Check {
+        /// For the outcome.
+        id: CheckId,
+        /// By which way.
+        way: Rc<Way>,
+        /// What.
+        question: Question,
+    },
+    /// Ask no more; the outcome is not wanted.
+    Cancel(CheckId),
+}
+
+/// What is asked to see whether a node works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Question {
+    /// For this page; any answer of HTTP will do.
+    Http {
+        /// Server.
+        addr: SocketAddr,
+        /// The Host field.
+        host: Box<str>,
+        /// Starts with a slash.
+        path: Box<str>,
+    },
+    /// A DNS server by UDP; any answer to the question will do.
+    Dns(SocketAddr),
+}
+
+/// All ways out, shared by those who dial.
+#[derive(Debug)]
+pub struct Ways {
+    state: RefCell<State>,
+    /// Set when there is an order, or when [`Ways::next_deadline`] may be another.
+    pub changed: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Parallel to `Config::outbounds`.
+    ways: Vec<Rc<Way>>,
+    groups: Groups,
+    health: Health,
+    dice: Dice,
+    last: u64,
+    /// At most a few: checks are bounded, and so are their ends.
+    orders: VecDeque<Order>,
+}
+
+impl Ways {
+    /// Of a configuration. Nothing is known of any node yet. `seed` is for jitter and for policy
+    /// `random`.
+    pub fn new(config: &Config, seed: u64, now: Instant) -> Rc<Self> {
+        let mut dice = Dice::new(seed);
+        let mut state = State {
+            ways: Vec::new(),
+            groups: Groups::new(&config.outbounds),
+            health: Health::new(config, dice.roll(), now),
+            dice,
+            last: 0,
+            orders: VecDeque::new(),
+        };
+        state.replace(config);
+        let ways = Self {
+            state: RefCell::new(state),
+            changed: Notify::default(),
+        };
+        ways.settle(&mut ways.state.borrow_mut());
+        Rc::new(ways)
+    }
+
+    /// Goes on with another configuration, to which all indices belong from now on. A node of
+    /// the same name and settings stays what it is, its health included; a group keeps its name,
+    /// its choice and what it uses. Gives those that are gone: what they carry goes on until
+    /// somebody ends it.
+    pub fn reconfigure(&self, config: &Config, now: Instant) -> Vec<Rc<Way>> {
+        let state = &mut *self.state.borrow_mut();
+        let gone = state.replace(config);
+        let mut groups = Groups::new(&config.outbounds);
+        groups.inherit(&state.groups);
+        state.groups = groups;
+        state.health.reconfigure(config, now);
+        self.settle(state);
+        gone
+    }
+
+    /// Names the way at an index into the current `Config::outbounds`.
+    pub fn id(&self, index: usize) -> Option<WayId> {
+        Some(self.state.borrow().ways.get(index)?.id)
+    }
+
+    /// A way that is configured.
+    pub fn get(&self, id: WayId) -> Option<Rc<Way>> {
+        let state = self.state.borrow();
+        let at = state.position(id)?;
+        state.ways.get(at).cloned()
+    }
+
+    /// All that are configured, in the order of the configuration.
+    pub fn all(&self) -> Vec<Rc<Way>> {
+        self.state.borrow().ways.clone()
+    }
+
+    /// What a new flow to `asked` tries, one after the other; never a group, at most
+    /// [`super::group::MAX_CANDIDATES`]. None when `asked` is configured no more.
+    pub fn candidates(&self, asked: WayId, network: Network) -> Vec<Rc<Way>> {
+        let state = &mut *self.state.borrow_mut();
+        let Some(at) = state.position(asked) else {
+            return Vec::new();
+        };
+        let random = state.dice.roll();
+        let found = state.groups.candidates(at, network, random, &state.health);
+        let ways = found.iter().filter_map(|at| state.ways.get(*at));
+        ways.cloned().collect()
+    }
+
+    /// A way carried a flow, or said what is wrong with the destination, `latency` after our
+    /// first byte.
+    pub fn dial_ok(&self, way: &Way, network: Network, latency: Duration, now: Instant) {
+        if way.is_direct() {
+            return self.heard(network, now);
+        }
+        let state = &mut *self.state.borrow_mut();
+        if let Some(node) = state.position(way.id) {
+            state.health.dial_ok(node, network, latency, now);
+            self.settle(state);
+        }
+    }
+
+    /// A flow failed on its way, and whose fault that was.
+    pub fn dial_failed(&self, way: &Way, network: Network, fault: Fault, now: Instant) {
+        let state = &mut *self.state.borrow_mut();
+        if let Some(node) = state.position(way.id) {
+            state.health.dial_failed(node, network, fault, now);
+            self.settle(state);
+        }
+    }
+
+    /// Something came back without any node.
+    pub fn heard(&self, network: Network, now: Instant) {
+        let state = &mut *self.state.borrow_mut();
+        if state.health.heard(network, now) {
+            self.settle(state);
+        }
+    }
+
+    /// The links towards the Internet have changed; see [`Health::links`].
+    pub fn links(&self, up: bool, now: Instant) {
+        let state = &mut *self.state.borrow_mut();
+        state.health.links(up, now);
+        self.settle(state);
+    }
+
+    /// What came of an [`Order::Check`]; see [`Health::check_done`].
+    pub fn check_done(&self, id: CheckId, outcome: Result<Duration, Fault>, now: Instant) {
+        let state = &mut *self.state.borrow_mut();
+        state.health.check_done(id, outcome, now);
+        self.settle(state);
+    }
+
+    /// Time has passed; see [`Health::tick`].
+    pub fn tick(&self, now: Instant) {
+        let state = &mut *self.state.borrow_mut();
+        state.health.tick(now);
+        self.settle(state);
+    }
+
+    /// When [`Ways::tick`] is to be called.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.state.borrow().health.next_deadline()
+    }
+
+    /// What the checker does next.
+    pub fn next_order(&self) -> Option<Order> {
+        self.state.borrow_mut().orders.pop_front()
+    }
+
+    /// Chooses a member of a group by hand, or leaves it to the policy again.
+    pub fn choose(&self, group: &str, member: Option<&str>) -> Result<(), ChoiceError> {
+        self.state.borrow_mut().groups.set_choice(group, member)
+    }
+
+    /// Choices that shall outlive the process; see [`Groups::kept_choices`].
+    pub fn kept_choices(&self) -> String {
+        self.state.borrow().groups.kept_choices()
+    }
+
+    /// Takes them over; says how many mean nothing any more.
+    pub fn restore_choices(&self, text: &str) -> usize {
+        self.state.borrow_mut().groups.restore_choices(text)
+    }
+
+    /// Turns what health wants done into orders and lines of the log.
+    fn settle(&self, state: &mut State) {
+        while let Some(effect) = state.health.next_effect() {
+            match effect {
+                Effect::Check {
+                    id,
+                    node,
+                    network,
+                    kind,
+                    direct,
+                } => {
+                    let order = state.check(id, (node, direct), network, kind);
+                    state.orders.extend(order);
+                }
+                Effect::Cancel { id } => state.cancel(id),
+                Effect::Turned {
+                    node,
+                    network,
+                    alive,
+                } => {
+                    if let Some(way) = state.ways.get(node) {
+                        tell_turned(way, network, alive);
+                    }
+                }
+                Effect::Outage { network, over } => tell_outage(network, over),
+            }
+        }
+        self.changed.notify();
+    }
+}
+
+impl State {
+    /// Takes over the outbounds of a configuration; gives those that are gone.
+    fn replace(&mut self, config: &Config) -> Vec<Rc<Way>> {
+        let mut gone = std::mem::take(&mut self.ways);
+        for outbound in &config.outbounds {
+            let known = gone.iter().position(|way| way.is(outbound));
+            let way = match known {
+                // The members of a group may be others now; nothing here depends on them.
+                Some(known) => gone.swap_remove(known),
+                None => {
+                    self.last += 1;
+                    Rc::new(Way::new(WayId(self.last), outbound))
+                }
+            };
+            self.ways.push(way);
+        }
+        gone
+    }
+
+    fn position(&self, id: WayId) -> Option<usize> {
+        self.ways.iter().position(|way| way.id == id)
+    }
+
+    fn check(
+        &self,
+        id: CheckId,
+        (node, direct): (usize, bool),
+        network: Network,
+        kind: Kind,
+    ) -> Option<Order> {
+        let question = question(self.health.check_of(node)?, network, kind)?;
+        let way = match direct {
+            true => self.ways.iter().find(|way| way.is_direct()),
+            false => self.ways.get(node),
+        };
+        let way = Rc::clone(way?);
+        Some(Order::Check { id, way, question })
+    }
+
+    /// An order that nobody has taken yet is taken back.
+    fn cancel(&mut self, cancelled: CheckId) {
+        let is_it = |order: &Order| matches!(order, Order::Check { id, .. } if *id == cancelled);
+        match self.orders.iter().position(is_it) {
+            Some(at) => drop(self.orders.remove(at)),
+            None => self.orders.push_back(Order::Cancel(cancelled)),
+        }
+    }
+}
+
+/// What is asked in a network; None when there is nobody to ask.
+fn question(check: &Check, network: Network, kind: Kind) -> Option<Question> {
+    let of_family = |addrs: &[SocketAddr]| {
+        let v6 = network.family == Family::V6;
+        addrs.iter().copied().find(|addr| addr.is_ipv6() == v6)
+    };
+    match (kind, &check.http) {
+        (Kind::Http, Some(http)) => Some(Question::Http {
+            addr: of_family(&http.addrs)?,
+            host: http.host.clone(),
+            path: http.path.clone(),
+        }),
+        (Kind::Http, None) => None,
+        (Kind::Dns, _) => Some(Question::Dns(of_family(&check.dns)?)),
+    }
+}
+
+fn tell_turned(way: &Way, network: Network, alive: bool) {
+    let (node, network) = (&*way.name, network.as_str());
+    match alive {
+        true => log::info!(event = "node.alive", node, network; ""),
+        false => log::warn!(event = "node.dead", node, network; ""),
+    }
+}
+
+fn tell_outage(network: Network, over: bool) {
+    let network = network.as_str();
+    match over {
+        true => log::info!(event = "network.up", network; ""),
+        false => {
+            log::warn!(event = "network.down", network; "nothing answers, with or without a node")
+        }
+    }
+}
