@@ -15,6 +15,7 @@ mod options;
 pub mod outbox;
 pub mod reactor;
 pub mod reply;
+pub mod reserve;
 mod sockaddr;
 pub mod splice;
 pub mod stream;
