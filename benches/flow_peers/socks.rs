@@ -70,7 +70,7 @@ pub fn sink(listen: &str) {
     });
     for stream in listener.incoming() {
         // A peer that is gone already is no reason to end.
-        thread::spawn(move || stream.and_then(|stream| serve(stream)).ok());
+        thread::spawn(move || stream.and_then(serve).ok());
     }
 }
 
