@@ -50,6 +50,10 @@ impl Config {
             max_tcp_connections: _,
             tcp_idle: _,
             udp_idle: _,
+            udp_idle_dns: _,
+            udp_idle_quic: _,
+            drain: _,
+            leasefile: _,
             metrics,
         } = &self.main;
         let mut restart = Vec::new();

@@ -168,6 +168,10 @@ fn main_section(
         max_tcp_connections: low.get(&o::MAX_TCP_CONNECTIONS)?,
         tcp_idle: low.get(&o::TCP_IDLE)?,
         udp_idle: low.get(&o::UDP_IDLE)?,
+        udp_idle_dns: low.get(&o::UDP_IDLE_DNS)?,
+        udp_idle_quic: low.get(&o::UDP_IDLE_QUIC)?,
+        drain: low.get(&o::DRAIN)?,
+        leasefile: low.get(&o::LEASEFILE)?,
         metrics: metrics(low, listen, problems),
     })
 }

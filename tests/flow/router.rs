@@ -12,6 +12,7 @@ use dae::net::listen;
 use dae::net::reactor::{Timer, block_on};
 use dae::net::reply::Replier;
 use dae::outbound::ways::Ways;
+use dae::rules::image::Decision;
 use dae::rules::{Action, Proto, Verdict};
 use futures_lite::future;
 
@@ -19,12 +20,12 @@ use crate::home::{Namespace, ip};
 
 /// The outbound of a destination is its last byte: 203.0.113.0 goes direct, .1 is blocked, .2
 /// goes to the first node. Others, bit 4 apart, too: .18 is another address for the first node.
-fn decide(_: Proto, _: SocketAddr, to: SocketAddr) -> Verdict {
+fn decide(_: Proto, _: SocketAddr, to: SocketAddr) -> Decision {
     let last = match to.ip() {
         std::net::IpAddr::V4(v4) => v4.octets()[3],
         std::net::IpAddr::V6(v6) => v6.octets()[15],
     };
-    match last % 16 {
+    let verdict = match last % 16 {
         0 => Verdict {
             action: Action::Direct,
             ..Verdict::default()
@@ -39,6 +40,10 @@ fn decide(_: Proto, _: SocketAddr, to: SocketAddr) -> Verdict {
             outbound: outbound.into(),
             mark: 0,
         },
+    };
+    Decision {
+        rule: None,
+        verdict,
     }
 }
 

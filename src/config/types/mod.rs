@@ -64,6 +64,14 @@ pub struct Main {
     pub tcp_idle: u32,
     /// A UDP session with no datagram either way for so many seconds ends.
     pub udp_idle: u32,
+    /// The same of a session with DNS queries only.
+    pub udp_idle_dns: u32,
+    /// The same of a session with QUIC; of several kinds the longest counts.
+    pub udp_idle_quic: u32,
+    /// Leases of the DHCP server.
+    pub leasefile: String,
+    /// Connections by way of what is configured no more go on for so many seconds.
+    pub drain: u32,
     /// Where metrics are served; a loopback address.
     pub metrics: Option<SocketAddr>,
 }
