@@ -3,6 +3,7 @@
 //! One thread runs everything here. The parts do not know each other; what one needs of
 //! another it gets as a closure from [`Plumbing`].
 
+mod flows;
 mod listeners;
 pub mod load;
 mod parts;

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use serde_json::{Value, json};
 
+use super::flows;
 use super::parts::Parts;
 use super::plumbing::Plumbing;
 use super::reload::Reloader;
@@ -33,12 +34,14 @@ impl Status {
         })
     }
 
-    /// Answers requests on the control socket: `status`, `reload`, `queries`, `queries N` and
-    /// `names ADDRESS`.
+    /// Answers requests on the control socket: `status`, `reload`, `flows`, `flows N`, `queries`,
+    /// `queries N` and `names ADDRESS`.
     pub fn answer(&self, request: &str) -> Option<Value> {
         match request.split_once(' ') {
             None if request == "status" => Some(self.document()),
             None if request == "reload" => Some(self.reloader.reload()),
+            None if request == "flows" => Some(self.flows(flows::USUAL)),
+            Some(("flows", newest)) => Some(self.flows(newest.parse().ok()?)),
             None if request == "queries" => Some(self.queries(usize::MAX)),
             Some(("queries", last)) => Some(self.queries(last.parse().ok()?)),
             Some(("names", addr)) => {
@@ -59,6 +62,13 @@ impl Status {
         document["dns"] = json!(dns.map(|dns| dns_part(&self.plumbing.config(), dns)));
         document["reload"] = self.reloader.status();
         document
+    }
+
+    /// The newest flows; see [`flows::answer`].
+    fn flows(&self, newest: usize) -> Value {
+        let newest = newest.min(flows::MOST);
+        let list = self.flow.as_ref().map(|flow| flow.flows(newest));
+        flows::answer(&self.plumbing, &list.unwrap_or_default())
     }
 
     /// The last queries, oldest first: `{"bound": 100, "now": 12.5, "lines": [...]}`. `bound`
