@@ -22,6 +22,7 @@ dae: transparent proxy and DNS forwarder
   dae check          read the configuration and print every problem
   dae status         what the running daemon does [--json]
                      --queries [N]: the last DNS queries, where they are logged
+  dae flows [N]      the newest proxied flows there are [--json]
   dae reload         read the configuration again, as SIGHUP does
                      [--abort]: connections of nodes that are gone end at once
   dae suspend        let go of the LAN, as if dae were not there
@@ -78,6 +79,13 @@ pub enum Command {
         json: bool,
         /// The last so many; all that there are if not said.
         last: Option<u32>,
+    },
+    /// `dae flows`.
+    Flows {
+        /// The document as it is.
+        json: bool,
+        /// So many; not said: as many as is usual.
+        newest: Option<u32>,
     },
     /// `dae trace`.
     Trace(Box<Trace>),
@@ -182,7 +190,10 @@ impl Words {
             || self.interface.is_some()
             || self.dscp.is_some();
         let misplaced = [
-            (self.json && !is_status, "--json goes with status"),
+            (
+                self.json && !is_status && names.first() != Some(&"flows"),
+                "--json goes with status and flows",
+            ),
             (self.queries && !is_status, "--queries goes with status"),
             (
                 self.abort && names != ["reload"],
@@ -212,12 +223,18 @@ impl Words {
             },
             ["status", last] if self.queries => Command::Queries {
                 json: self.json,
-                last: Some(
-                    last.parse()
-                        .map_err(|_| format!("'{last}' is not a number"))?,
-                ),
+                last: Some(number(last)?),
             },
             ["status", word, ..] => return Err(format!("'{word}' says nothing to status").into()),
+            ["flows"] => Command::Flows {
+                json: self.json,
+                newest: None,
+            },
+            ["flows", newest] => Command::Flows {
+                json: self.json,
+                newest: Some(number(newest)?),
+            },
+            ["flows", ..] => return Err("flows wants a number or nothing".into()),
             ["trace", src, dst] => {
                 let trace = self.trace(endpoint(src)?, endpoint(dst)?)?;
                 Command::Trace(Box::new(trace))
@@ -253,6 +270,11 @@ impl Words {
             domains: self.domains.clone(),
         })
     }
+}
+
+fn number(text: &str) -> Result<u32, lexopt::Error> {
+    let number = text.parse();
+    number.map_err(|_| format!("'{text}' is not a number").into())
 }
 
 type Endpoint = (IpAddr, Option<u16>);
@@ -302,6 +324,10 @@ mod tests {
         ] {
             assert_eq!(words(line).unwrap().command, command, "{line}");
         }
+        let flows = |json, newest| Command::Flows { json, newest };
+        assert_eq!(words("flows").unwrap().command, flows(false, None));
+        let many = words("flows 500 --json").unwrap().command;
+        assert_eq!(many, flows(true, Some(500)));
         let queries = |json, last| Command::Queries { json, last };
         for (line, command) in [
             ("status --queries", queries(false, None)),
@@ -347,6 +373,8 @@ mod tests {
             ("suspend --abort", "--abort goes with reload"),
             ("resume now", "not a command"),
             ("status --queries many", "'many' is not a number"),
+            ("flows many", "'many' is not a number"),
+            ("flows 1 2", "a number or nothing"),
             ("status 20", "'20' says nothing"),
             ("run --proto tcp", "go with trace"),
             ("trace 1.2.3.4", "wants a source and a destination"),

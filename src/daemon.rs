@@ -5,6 +5,7 @@
 
 mod beside;
 mod change;
+mod flows;
 mod listeners;
 pub mod load;
 mod parts;

@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use dae::cli::{self, Cli, Command};
-use dae::control::{queries, socket, status};
+use dae::control::{flows, queries, socket, status};
 use dae::{Error, Result, daemon, trace};
 use serde_json::Value;
 
@@ -39,6 +39,7 @@ fn execute(cli: Cli) -> Result<ExitCode> {
         Command::Reload { abort: true } => return order(&cli, "reload abort", status::reloaded),
         Command::Suspend => return order(&cli, "suspend", status::suspended),
         Command::Resume => return order(&cli, "resume", status::resumed),
+        Command::Flows { json, newest } => return show_flows(&cli, json, newest),
         Command::Queries { json, last } => return show_queries(&cli, json, last),
         Command::Trace(ref trace) => print(&trace::report(&cli, trace)?),
         Command::HelpConfig { markdown: true } => print(&dae::config::markdown()),
@@ -70,6 +71,14 @@ fn show_queries(cli: &Cli, json: bool, last: Option<u32>) -> Result<ExitCode> {
     let request = last.map_or("queries".to_owned(), |last| format!("queries {last}"));
     ask(cli, &request, |document| {
         show(&document, json, queries::render);
+        ExitCode::SUCCESS
+    })
+}
+
+fn show_flows(cli: &Cli, json: bool, newest: Option<u32>) -> Result<ExitCode> {
+    let request = newest.map_or("flows".to_owned(), |newest| format!("flows {newest}"));
+    ask(cli, &request, |document| {
+        show(&document, json, flows::render);
         ExitCode::SUCCESS
     })
 }

@@ -59,7 +59,7 @@ pub struct Proxy {
 }
 
 /// Flows that there are now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct FlowList {
     /// How many there are.
     pub total: usize,
