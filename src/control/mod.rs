@@ -1,6 +1,7 @@
 //! What the daemon says of itself: log lines, the status document, the control socket, metrics.
 
 pub mod dns_page;
+pub mod groups;
 pub mod http;
 pub mod limit;
 pub mod log;

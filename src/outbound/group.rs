@@ -177,6 +177,18 @@ impl Groups {
         Some(member.outbound)
     }
 
+    /// None when it is no group.
+    pub fn policy(&self, group: usize) -> Option<GroupPolicy> {
+        Some(self.set(group)?.config.policy)
+    }
+
+    /// Its members, as indices into `Config::outbounds`; none when it is no group.
+    pub fn members(&self, group: usize) -> Vec<usize> {
+        let members = self.set(group).map(|set| set.config.members.iter());
+        let members = members.into_iter().flatten();
+        members.map(|member| member.outbound).collect()
+    }
+
     fn set(&self, way: usize) -> Option<&Set> {
         self.ways.get(way)?.group.as_ref()
     }
