@@ -14,7 +14,7 @@ pub use choices::ChoiceError;
 
 use super::dice::further;
 use super::network::{NETWORKS, Network};
-use super::standing::{Known, Nothing};
+use super::standing::Known;
 use crate::config::{self, Group, GroupPolicy, OutboundKind};
 
 /// Most nodes that one flow tries.
@@ -240,11 +240,4 @@ fn below(ways: &[Way], group: &Group) -> Vec<usize> {
     below.sort_unstable();
     below.dedup();
     below
-}
-
-/// How a flow leaves that goes to `outbound` when nothing is known of any node. Never a group.
-pub fn first_way(outbounds: &[config::Outbound], outbound: usize) -> Option<&OutboundKind> {
-    let tcp = Network::ALL[0];
-    let choice = Groups::new(outbounds).choose(outbound, tcp, 0, &Nothing);
-    Some(&outbounds.get(choice.outbound)?.kind)
 }

@@ -407,3 +407,6 @@ fn tell_outage(network: Network, over: bool) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
