@@ -29,6 +29,7 @@ dae: transparent proxy and DNS forwarder
                      [--abort]: connections of nodes that are gone end at once
   dae suspend        let go of the LAN, as if dae were not there
   dae resume         take it up again
+  dae clean          undo what a killed daemon has left, its kill switch too
   dae choose GROUP [MEMBER|auto]
                      have a group use this member, or what its policy says;
                      without a member: the group, and how its members are [--json]
@@ -76,6 +77,8 @@ pub enum Command {
     Suspend,
     /// `dae resume`.
     Resume,
+    /// `dae clean`.
+    Clean,
     /// `dae choose`.
     Choose {
         /// The group.
@@ -234,6 +237,7 @@ impl Words {
             ["reload"] => Command::Reload { abort: self.abort },
             ["suspend"] => Command::Suspend,
             ["resume"] => Command::Resume,
+            ["clean"] => Command::Clean,
             ["choose", group] => self.choose(group, None),
             ["choose", group, member] => self.choose(group, Some(member)),
             ["choose", ..] => return Err("choose wants a group, and a member or auto".into()),
@@ -350,6 +354,7 @@ mod tests {
             ("reload --abort", Command::Reload { abort: true }),
             ("suspend", Command::Suspend),
             ("resume", Command::Resume),
+            ("clean", Command::Clean),
         ] {
             assert_eq!(words(line).unwrap().command, command, "{line}");
         }

@@ -33,6 +33,7 @@ fn main() -> ExitCode {
 fn execute(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Run => daemon::run(&cli.config, &cli.run_dir, &cli.state_dir)?,
+        Command::Clean => daemon::clean(&cli.run_dir)?,
         Command::Check => return check(&cli),
         Command::Status { json } => return show_status(&cli, json),
         Command::Reload { abort: false } => return order(&cli, "reload", status::reloaded),

@@ -44,6 +44,7 @@ impl Config {
             log_level: _,
             default: _,
             attach: _,
+            kill_switch: _,
             max_flows: _,
             max_names: _,
             max_udp_sessions: _,

@@ -54,6 +54,7 @@ impl Base {
             interfaces: config.main.interfaces.clone(),
             networks: networks(),
             attach: config.main.attach,
+            kill_switch: config.main.kill_switch,
             max_flows: config.main.max_flows,
             max_names: config.main.max_names,
             dns: config.dns.enabled,

@@ -229,6 +229,7 @@ fn fates(counter: impl Fn(Count) -> Counter) -> Value {
         "resumed": packets(Count::Resumed),
         "fragments_dropped": packets(Count::Fragment),
         "failed_open": packets(Count::FailOpen),
+        "failed_closed": packets(Count::FailClosed),
         "flow_cache_full": packets(Count::FlowFull),
     })
 }

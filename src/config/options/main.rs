@@ -44,6 +44,15 @@ pub static ATTACH: Opt<Attach> = Opt::new(
      clsact otherwise.",
 )
 .default("auto");
+pub static KILL_SWITCH: Opt<bool> = Opt::new(
+    "kill_switch",
+    Switch,
+    values::switch,
+    "With 1, what the rules send to a node, and DNS if dae has it, is dropped while dae is dead: \
+     nothing goes round the proxy. Direct connections go on. A regular stop opens the network. \
+     Needs clsact; see docs/killswitch.md.",
+)
+.default("0");
 pub static MAX_FLOWS: Opt<u32> = Opt::new(
     "max_flows",
     Number(256, 262_144),
@@ -132,6 +141,7 @@ pub(super) static OPTIONS: &[&dyn AnyOpt] = &[
     &LOG_LEVEL,
     &DEFAULT_OUTBOUND,
     &ATTACH,
+    &KILL_SWITCH,
     &MAX_FLOWS,
     &MAX_NAMES,
     &MAX_UDP_SESSIONS,
