@@ -3,8 +3,10 @@
 
 #[path = "../bpf/mod.rs"]
 mod bpf;
+mod changes;
 mod home;
 mod metrics;
+mod node;
 mod reload;
 mod resolver;
 
