@@ -25,9 +25,12 @@ dae: transparent proxy and DNS forwarder
   dae status         what the running daemon does [--json]
                      --queries [N]: the last DNS queries, where they are logged
   dae reload         read the configuration again, as SIGHUP does
+                     [--abort]: connections of nodes that are gone end at once
   dae choose GROUP [MEMBER|auto]
                      have a group use this member, or what its policy says;
                      without a member: the group, and how its members are [--json]
+  dae suspend        let go of the LAN, as if dae were not there
+  dae resume         take it up again
   dae trace SRC DST  which rule decides a flow, and why
                      SRC and DST: ADDRESS, ADDRESS:PORT or [IPV6]:PORT
                      [--proto tcp|udp] [--domain NAME]... [--mac MAC]
@@ -64,7 +67,14 @@ pub enum Command {
     /// `dae check`.
     Check,
     /// `dae reload`.
-    Reload,
+    Reload {
+        /// Flows of outbounds that are gone end at once.
+        abort: bool,
+    },
+    /// `dae suspend`.
+    Suspend,
+    /// `dae resume`.
+    Resume,
     /// `dae choose`.
     Choose {
         /// The group.
@@ -129,6 +139,7 @@ struct Words {
     names: Vec<String>,
     json: bool,
     queries: bool,
+    abort: bool,
     markdown: bool,
     version: bool,
     help: bool,
@@ -155,6 +166,7 @@ impl Words {
                         self.names.push(last.string()?);
                     }
                 }
+                Long("abort") => self.abort = true,
                 Long("markdown") => self.markdown = true,
                 Long("proto") => self.proto = Some(parser.value()?.parse()?),
                 Long("domain") => self.domains.push(parser.value()?.string()?),
@@ -194,6 +206,10 @@ impl Words {
             (self.json && !has_json, "--json goes with status and choose"),
             (self.queries && !is_status, "--queries goes with status"),
             (
+                self.abort && names != ["reload"],
+                "--abort goes with reload",
+            ),
+            (
                 self.markdown && names != ["help", "config"],
                 "--markdown goes with help config",
             ),
@@ -207,10 +223,12 @@ impl Words {
             _ if self.help => Command::Help,
             ["run"] => Command::Run,
             ["check"] => Command::Check,
-            ["reload"] => Command::Reload,
             ["choose", group] => self.choose(group, None),
             ["choose", group, member] => self.choose(group, Some(member)),
             ["choose", ..] => return Err("choose wants a group, and a member or auto".into()),
+            ["reload"] => Command::Reload { abort: self.abort },
+            ["suspend"] => Command::Suspend,
+            ["resume"] => Command::Resume,
             ["status"] if !self.queries => Command::Status { json: self.json },
             ["status"] => Command::Queries {
                 json: self.json,
@@ -308,7 +326,6 @@ mod tests {
             words("status --json").unwrap().command,
             Command::Status { json: true }
         );
-        assert_eq!(words("reload").unwrap().command, Command::Reload);
         let choose = |member: Option<&str>, json| Command::Choose {
             group: "g".to_owned(),
             member: member.map(str::to_owned),
@@ -319,6 +336,10 @@ mod tests {
             ("choose g --json", choose(None, true)),
             ("choose g m", choose(Some("m"), false)),
             ("choose g auto", choose(Some("auto"), false)),
+            ("reload", Command::Reload { abort: false }),
+            ("reload --abort", Command::Reload { abort: true }),
+            ("suspend", Command::Suspend),
+            ("resume", Command::Resume),
         ] {
             assert_eq!(words(line).unwrap().command, command, "{line}");
         }
@@ -366,6 +387,8 @@ mod tests {
             ("choose", "wants a group"),
             ("choose a b c", "wants a group"),
             ("run --queries", "--queries goes with status"),
+            ("suspend --abort", "--abort goes with reload"),
+            ("resume now", "not a command"),
             ("status --queries many", "'many' is not a number"),
             ("status 20", "'20' says nothing"),
             ("run --proto tcp", "go with trace"),

@@ -3,6 +3,8 @@
 //! One thread runs everything here. The parts do not know each other; what one needs of
 //! another it gets as a closure from [`Plumbing`].
 
+mod beside;
+mod change;
 mod choices;
 mod listeners;
 pub mod load;
@@ -21,7 +23,8 @@ use futures_lite::{FutureExt as _, future};
 use nix::sys::signal::Signal;
 
 use crate::control::http::Endpoint;
-use crate::control::{log as log_lines, metrics, socket::Control};
+use crate::control::socket::{Control, Handler};
+use crate::control::{log as log_lines, metrics};
 use crate::error::{IoContext as _, Result};
 use crate::kernel;
 use crate::net::reactor::{self, Timer};
@@ -97,25 +100,26 @@ fn live(
     let choices = Choices::restore(parts.ways.clone(), state_dir);
     log::info!(event = "start", version = env!("CARGO_PKG_VERSION"); "");
 
-    let reloader = Rc::new(Reloader::new(
-        file.into(),
-        plumbing.clone(),
-        parts.dns.clone(),
-    ));
+    let reloader = Rc::new(Reloader::new(file.into(), plumbing.clone(), &parts));
     let status = Status::new(&plumbing, &parts, &reloader, choices);
     let main = async {
         let control = async {
             let status = status.clone();
-            let answer = Rc::new(move |request: &str| status.answer(request));
+            let answer: Handler = Rc::new(move |request| Box::pin(status.clone().answer(request)));
             control.run(answer).await;
             Ok(())
         };
         let metrics = serve_metrics(metrics, status.clone());
         let ways = parts.ways.clone();
+        let changes = async {
+            reloader.run().await;
+            Ok(())
+        };
         let served = parts
             .run()
             .or(control)
             .or(metrics)
+            .or(changes)
             .or(plumbing.follow_links())
             .or(check_nodes(ways));
         until_signal(signals, &reloader)
@@ -141,7 +145,7 @@ async fn serve_metrics(endpoint: Option<Endpoint>, status: Rc<Status>) -> Result
 async fn until_signal(signals: &Signals, reloader: &Reloader) -> Result<()> {
     loop {
         match signals.next().await? {
-            Signal::SIGHUP => drop(reloader.reload()),
+            Signal::SIGHUP => reloader.hang_up(),
             _ => return Ok(()),
         }
     }

@@ -35,12 +35,15 @@ fn execute(cli: Cli) -> Result<ExitCode> {
         Command::Run => daemon::run(&cli.config, &cli.run_dir, &cli.state_dir)?,
         Command::Check => return check(&cli),
         Command::Status { json } => return show_status(&cli, json),
-        Command::Reload => return reload(&cli),
         Command::Choose {
             ref group,
             ref member,
             json,
         } => return choose(&cli, (group, member.as_deref()), json),
+        Command::Reload { abort: false } => return order(&cli, "reload", status::reloaded),
+        Command::Reload { abort: true } => return order(&cli, "reload abort", status::reloaded),
+        Command::Suspend => return order(&cli, "suspend", status::suspended),
+        Command::Resume => return order(&cli, "resume", status::resumed),
         Command::Queries { json, last } => return show_queries(&cli, json, last),
         Command::Trace(ref trace) => print(&trace::report(&cli, trace)?),
         Command::HelpConfig { markdown: true } => print(&dae::config::markdown()),
@@ -76,9 +79,10 @@ fn show_queries(cli: &Cli, json: bool, last: Option<u32>) -> Result<ExitCode> {
     })
 }
 
-fn reload(cli: &Cli) -> Result<ExitCode> {
-    ask(cli, "reload", |answer| {
-        let (good, text) = status::reloaded(&answer);
+/// Asks for something to be done, and prints what came of it.
+fn order(cli: &Cli, request: &str, words: fn(&Value) -> (bool, String)) -> Result<ExitCode> {
+    ask(cli, request, |answer| {
+        let (good, text) = words(&answer);
         if good {
             print(&text);
             return ExitCode::SUCCESS;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::choices::Choices;
 use super::parts::Parts;
 use super::plumbing::Plumbing;
-use super::reload::Reloader;
+use super::reload::{Order, Reloader};
 use crate::config::Config;
 use crate::kernel::Datapath;
 use crate::kernel::abi::{Count, Counter};
@@ -46,12 +46,23 @@ impl Status {
         })
     }
 
-    /// Answers requests on the control socket: `status`, `reload`, `queries`, `queries N`,
-    /// `names ADDRESS`, `group NAME`, `choose GROUP MEMBER` and `choose GROUP auto`.
-    pub fn answer(&self, request: &str) -> Option<Value> {
+    /// Answers requests on the control socket: `status`, `reload`, `reload abort`, `suspend`,
+    /// `resume`, `queries`, `queries N`, `names ADDRESS`, `group NAME`, `choose GROUP MEMBER` and
+    /// `choose GROUP auto`.
+    pub async fn answer(self: Rc<Self>, request: String) -> Option<Value> {
+        let order = match request.as_str() {
+            "reload" => Order::Reload { abort: false },
+            "reload abort" => Order::Reload { abort: true },
+            "suspend" => Order::Suspend,
+            "resume" => Order::Resume,
+            other => return self.tell(other),
+        };
+        Some(self.reloader.ask(order).await)
+    }
+
+    fn tell(&self, request: &str) -> Option<Value> {
         match request.split_once(' ') {
             None if request == "status" => Some(self.document()),
-            None if request == "reload" => Some(self.reloader.reload()),
             None if request == "queries" => Some(self.queries(usize::MAX)),
             Some(("queries", last)) => Some(self.queries(last.parse().ok()?)),
             Some(("names", addr)) => {
@@ -95,6 +106,7 @@ impl Status {
         document["nodes"] = json!(report.nodes);
         document["checks"] = json!(report.checks);
         document["reload"] = self.reloader.status();
+        document["suspended"] = json!(self.plumbing.is_suspended());
         document
     }
 

@@ -110,6 +110,15 @@ impl Proxy {
         }
     }
 
+    /// Goes on with other settings; `gone` are configured no more.
+    pub fn reconfigure(&self, _config: &Config, _gone: &[Rc<Way>], _abort: bool) {}
+
+    /// Ends every flow.
+    pub fn cut_all(&self) {
+        self.tcp.clear();
+        self.udp.clear();
+    }
+
     fn sweep(&self, now: Instant) {
         self.tcp.sweep(now);
         self.udp.sweep(now);

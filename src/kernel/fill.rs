@@ -73,7 +73,7 @@ fn fill_nets6(object: &mut Object, name: &str, table: &AddressTable) -> Result<(
     Ok(())
 }
 
-fn verdict_value(verdict: &Verdict) -> abi::VerdictValue {
+pub(super) fn verdict_value(verdict: &Verdict) -> abi::VerdictValue {
     abi::VerdictValue {
         mark: verdict.mark,
         outbound: verdict.outbound,
