@@ -13,6 +13,7 @@ mod plumbing;
 mod reload;
 mod signals;
 mod status;
+mod uplink;
 
 use std::fs;
 use std::path::Path;
@@ -121,6 +122,7 @@ fn live(
             .or(metrics)
             .or(changes)
             .or(plumbing.follow_links())
+            .or(uplink::follow(ways.clone()))
             .or(check_nodes(ways));
         until_signal(signals, &reloader)
             .or(tick(&plumbing))

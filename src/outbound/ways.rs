@@ -20,6 +20,9 @@ use crate::config::{self, Check, Config, OutboundKind};
 use crate::net::notify::Notify;
 use crate::rules::Family;
 
+/// Most servers by which changes of links are seen.
+pub const MAX_SERVERS: usize = 64;
+
 /// Names a way out, once and for ever. A node whose settings change is another one; a group is
 /// the same as long as there is one of its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -291,6 +294,26 @@ impl Ways {
     /// For reports.
     pub(super) fn with_state<T>(&self, read: impl FnOnce(&mut State) -> T) -> T {
         read(&mut self.state.borrow_mut())
+    }
+
+    /// Addresses of the nodes that are in groups, and of whom checks ask; at most
+    /// [`MAX_SERVERS`] of them, distinct.
+    pub fn servers(&self) -> Vec<SocketAddr> {
+        let state = self.state.borrow();
+        let mut servers = Vec::new();
+        for (node, check) in state.health.nodes() {
+            let way = state.ways.get(node).map(|way| &way.kind);
+            let own = match way {
+                Some(OutboundKind::Socks5 { addr, .. }) => Some(addr),
+                _ => None,
+            };
+            let http = check.http.iter().flat_map(|http| &http.addrs);
+            servers.extend(own.into_iter().chain(http).chain(&check.dns));
+        }
+        servers.sort_unstable();
+        servers.dedup();
+        servers.truncate(MAX_SERVERS);
+        servers
     }
 
     /// Turns what health wants done into orders and lines of the log.
