@@ -68,7 +68,10 @@ async fn watch(ways: &Ways) -> Result<()> {
 }
 
 fn tell(ways: &Ways, up: bool) {
-    log::info!(event = "uplink", up; "");
+    match up {
+        true => log::info!(event = "uplink", state = "up"; ""),
+        false => log::warn!(event = "uplink", state = "down"; "there is no route to any node"),
+    }
     ways.links(up, Instant::now());
 }
 

@@ -416,17 +416,17 @@ fn question(check: &Check, network: Network, kind: Kind) -> Option<Question> {
 fn tell_turned(way: &Way, network: Network, alive: bool) {
     let (node, network) = (&*way.name, network.as_str());
     match alive {
-        true => log::info!(event = "node.alive", node, network; ""),
-        false => log::warn!(event = "node.dead", node, network; ""),
+        true => log::info!(event = "node", node, network, state = "alive"; ""),
+        false => log::warn!(event = "node", node, network, state = "dead"; ""),
     }
 }
 
 fn tell_outage(network: Network, over: bool) {
     let network = network.as_str();
     match over {
-        true => log::info!(event = "network.up", network; ""),
+        true => log::info!(event = "network", network, state = "up"; ""),
         false => {
-            log::warn!(event = "network.down", network; "nothing answers, with or without a node")
+            log::warn!(event = "network", network, state = "down"; "nothing answers, with or without a node")
         }
     }
 }

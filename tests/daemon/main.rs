@@ -3,6 +3,7 @@
 
 #[path = "../bpf/mod.rs"]
 mod bpf;
+mod groups;
 mod home;
 mod metrics;
 mod reload;
