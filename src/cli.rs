@@ -214,7 +214,10 @@ impl Words {
             || self.interface.is_some()
             || self.dscp.is_some();
         let misplaced = [
-            (self.json && !has_json, "--json goes with status, flows and choose"),
+            (
+                self.json && !has_json,
+                "--json goes with status, flows and choose",
+            ),
             (self.queries && !is_status, "--queries goes with status"),
             (
                 self.abort && names != ["reload"],

@@ -14,6 +14,7 @@ mod plumbing;
 mod reload;
 mod signals;
 mod status;
+mod uplink;
 
 use std::fs;
 use std::path::Path;
@@ -134,8 +135,7 @@ fn live(
     let main = async {
         let control = async {
             let status = status.clone();
-            let answer: Handler =
-                Rc::new(move |request| Box::pin(status.clone().answer(request)));
+            let answer: Handler = Rc::new(move |request| Box::pin(status.clone().answer(request)));
             control.run(answer).await;
             Ok(())
         };
@@ -151,6 +151,7 @@ fn live(
             .or(metrics)
             .or(changes)
             .or(plumbing.follow_links())
+            .or(uplink::follow(ways.clone()))
             .or(check_nodes(ways));
         until_signal(signals, &reloader)
             .or(tick(&plumbing))

@@ -166,8 +166,7 @@ fn readable(case: &Case) -> String {
         alive,
         ..
     } = case;
-    let mut text =
-        format!("on {link:?}, dns {dns}, kill switch {closed}, listeners {alive:?}\n");
+    let mut text = format!("on {link:?}, dns {dns}, kill switch {closed}, listeners {alive:?}\n");
     for rule in &case.rules {
         text += &format!("{}\n", options(rule));
     }

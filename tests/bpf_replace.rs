@@ -63,7 +63,6 @@ fn replace(datapath: &mut Datapath, rules: &[Rule], config: &DatapathConfig, kep
     let image = bpf::image(rules);
     let object = Object::load(&image, config).unwrap();
     datapath
-        
         .replace(Some(object), &image, config.clone(), &[], kept)
         .unwrap();
 }
@@ -303,8 +302,7 @@ fn a_device_that_was_taken_from_us_does_not_keep_us_from_the_others() {
         config.max_flows = 512;
         let object = Object::load(&image, &config).unwrap();
         let kept = Kept::everything(1);
-        let replaced = datapath
-        .replace(Some(object), &image, config, &[], &kept);
+        let replaced = datapath.replace(Some(object), &image, config, &[], &kept);
         replaced.unwrap();
         // Nothing of ours is left to be replaced there: tried again as a new device, and refused.
         let devices: Vec<_> = datapath.devices().map(|it| it.name).collect();
@@ -329,7 +327,9 @@ fn interfaces_come_and_go_without_harm_to_others() {
             let image = bpf::image(&[]);
             let mut datapath = Datapath::start(&image, config.clone()).unwrap();
             let places = |datapath: &Datapath| {
-                let devices = datapath.devices().map(|it| (it.name, it.interface, it.hook));
+                let devices = datapath
+                    .devices()
+                    .map(|it| (it.name, it.interface, it.hook));
                 devices.collect::<Vec<_>>()
             };
             let changed = DatapathConfig {
@@ -375,11 +375,17 @@ fn the_hook_changes_without_a_gap_and_leaves_nothing() {
         datapath.reconfigure(with(Attach::Clsact));
         assert_eq!(hook(&datapath), HookKind::Clsact);
         let now = router.trace_of_us();
-        assert!(now[5].contains("0xdae") && now[6].starts_with("0 tcx"), "{now:?}");
+        assert!(
+            now[5].contains("0xdae") && now[6].starts_with("0 tcx"),
+            "{now:?}"
+        );
         datapath.reconfigure(with(Attach::Tcx));
         assert_eq!(hook(&datapath), HookKind::Tcx);
         let now = router.trace_of_us();
-        assert!(!now[4].contains("clsact") && now[6].starts_with("1 tcx"), "{now:?}");
+        assert!(
+            !now[4].contains("clsact") && now[6].starts_with("1 tcx"),
+            "{now:?}"
+        );
         datapath.reconfigure(with(Attach::Auto));
         assert_eq!(hook(&datapath), HookKind::Tcx);
         assert!(datapath.stop().is_empty());
@@ -416,7 +422,8 @@ fn a_pause_leaves_nothing_and_what_was_known_comes_back() {
             names.learn(Instant::now(), "a.example", [ip], 60, &mut updates);
             datapath.apply(&updates).unwrap();
             let to = addr(SERVER, 80);
-            let connect = || client.enter(|| TcpStream::connect_timeout(&to, Duration::from_secs(1)));
+            let connect =
+                || client.enter(|| TcpStream::connect_timeout(&to, Duration::from_secs(1)));
             let _first = connect().unwrap();
             listeners.accept(Family::V4, false);
             let counted = datapath.counters().unwrap();
@@ -447,4 +454,3 @@ fn a_pause_leaves_nothing_and_what_was_known_comes_back() {
         });
     }
 }
-

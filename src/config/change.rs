@@ -258,10 +258,22 @@ config rule
             ("'info'", "'info'\n\toption tcp_idle '99'", false),
             ("'info'", "'info'\n\toption default_outbound 'one'", true),
             ("udp://192.0.2.53", "tcp://192.0.2.99", false),
-            ("option outbound 'two'\nconfig rule", "option outbound 'both'\nconfig rule", false),
+            (
+                "option outbound 'two'\nconfig rule",
+                "option outbound 'both'\nconfig rule",
+                false,
+            ),
             ("192.0.2.1:1080", "192.0.2.9:1080", false),
-            ("list node 'two'\n\tlist node 'one'", "list node 'one'\n\tlist node 'two'", false),
-            ("config node 'one'", &format!("{FURTHER_NODE}config node 'one'"), true),
+            (
+                "list node 'two'\n\tlist node 'one'",
+                "list node 'one'\n\tlist node 'two'",
+                false,
+            ),
+            (
+                "config node 'one'",
+                &format!("{FURTHER_NODE}config node 'one'"),
+                true,
+            ),
             ("192.0.2.0/24", "198.51.100.0/24", true),
             ("interface 'lan'", "interface 'iot'", false),
             ("\tlist interface 'lan'\n", "", true),
@@ -324,7 +336,10 @@ config rule
     fn rules_are_known_by_what_their_numbers_mean() {
         let moved = |wanted: &str| parse(FILE).change_to(parse(wanted)).rules.unwrap();
         // A further node moves all indices.
-        let nodes = FILE.replace("config node 'one'", &format!("{FURTHER_NODE}config node 'one'"));
+        let nodes = FILE.replace(
+            "config node 'one'",
+            &format!("{FURTHER_NODE}config node 'one'"),
+        );
         assert_eq!(moved(&nodes), Kept::everything(2));
         // So does an interface less.
         let interfaces = FILE.replace("\tlist interface 'lan'\n", "");
@@ -334,11 +349,18 @@ config rule
         assert_eq!(parse(FILE).change_to(parse(&other)).rules, None);
         let more = format!("{other}config rule\n\toption outbound 'block'\n");
         assert_eq!(moved(&more).rules, [Some(0), None]);
-        let first = FILE.replacen("config rule", "config rule\n\toption outbound 'block'\nconfig rule", 1);
+        let first = FILE.replacen(
+            "config rule",
+            "config rule\n\toption outbound 'block'\nconfig rule",
+            1,
+        );
         assert_eq!(moved(&first).rules, [Some(1), Some(2)]);
         let default = FILE.replace("'info'", "'info'\n\toption default_outbound 'one'");
         let kept = moved(&default);
-        assert_eq!((kept.rules.as_slice(), kept.default), (&[Some(0), Some(1)][..], false));
+        assert_eq!(
+            (kept.rules.as_slice(), kept.default),
+            (&[Some(0), Some(1)][..], false)
+        );
     }
 
     #[test]
@@ -347,7 +369,10 @@ config rule
         let moved = |text: &str| old.moved_outbounds(&parse(text));
         let all = |numbers: [usize; 5]| numbers.map(Some).to_vec();
         assert_eq!(moved(FILE), all([0, 1, 2, 3, 4]));
-        let further = FILE.replace("config node 'one'", &format!("{FURTHER_NODE}config node 'one'"));
+        let further = FILE.replace(
+            "config node 'one'",
+            &format!("{FURTHER_NODE}config node 'one'"),
+        );
         assert_eq!(moved(&further), all([0, 1, 3, 4, 5]));
         // Another server of the same name is another one; the group is the same.
         let other = moved(&FILE.replace("192.0.2.1:1080", "192.0.2.9:1080"));
@@ -364,7 +389,12 @@ config rule
         assert_eq!(change.restart, ["dns.enabled", "dns.listen"]);
         assert_eq!(change.config.dns, parse(FILE).dns);
         // The node of one upstream is gone: nobody else is asked for it.
-        let outbounds: Vec<_> = change.config.upstreams.iter().map(|it| it.outbound).collect();
+        let outbounds: Vec<_> = change
+            .config
+            .upstreams
+            .iter()
+            .map(|it| it.outbound)
+            .collect();
         assert_eq!(outbounds, [0, BLOCK]);
         let two = format!("{off}config node 'two'\n\toption url 'socks5://192.0.2.2:1080'\n");
         let change = parse(FILE).change_to(parse(&two));

@@ -170,10 +170,11 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("dae-control-{name}-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
         let control = Control::open(&dir).unwrap();
-        let handler: Handler =
-            Rc::new(|line| Box::pin(async move {
-                (line == "status").then(|| serde_json::json!({ "version": "test" }))
-            }));
+        let handler: Handler = Rc::new(|line| {
+            Box::pin(
+                async move { (line == "status").then(|| serde_json::json!({ "version": "test" })) },
+            )
+        });
         let thread = std::thread::spawn({
             let dir = dir.clone();
             move || client(dir)

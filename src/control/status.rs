@@ -13,7 +13,7 @@ use super::dns_page;
 use super::table::{self, scalar};
 
 /// Columns that come before all others, in this order: they say what a row is about.
-const FIRST_COLUMNS: [&str; 5] = ["group", "node", "member", "network", "life"];
+const FIRST_COLUMNS: [&str; 5] = ["group", "node", "network", "member", "life"];
 
 /// Lays out a status document for a terminal.
 pub fn render(status: &Value) -> String {

@@ -38,5 +38,5 @@ pub mod upstream;
 pub mod wire;
 
 pub use server::{Learn, Listeners, Server};
-pub use streams::reach::Prepared;
 pub use stats::{CacheStats, DnsStats, TcpStats, UpstreamState, UpstreamStats};
+pub use streams::reach::Prepared;

@@ -2,12 +2,12 @@
 //! from those that are no longer meant, replaced on all of them. I/O: rtnetlink and the `bpf`
 //! system call.
 
+use super::DatapathConfig;
 use super::attach::{self, Hook};
 use super::devices::{self, Device, Head};
 use super::netlink::Client;
 use super::object::{Object, PROGRAM_ETHER, PROGRAM_IP};
 use super::state::Journal;
-use super::DatapathConfig;
 use crate::config::Attach;
 use crate::error::{Error, IoContext, Result};
 
@@ -91,7 +91,9 @@ impl Hooks {
 
     /// The programs that are in use.
     pub fn programs(&self) -> impl Iterator<Item = &'static str> + '_ {
-        self.attached.iter().filter_map(|it| program(&it.device).ok())
+        self.attached
+            .iter()
+            .filter_map(|it| program(&it.device).ok())
     }
 
     /// Lets go of everything. TCX links go with that; the journal knows of the filters.
@@ -152,7 +154,11 @@ impl Hooks {
                 let before = std::mem::replace(&mut self.attached[at].hook, hook);
                 let is_tcx = self.attached[at].kind() == HookKind::Tcx;
                 drop(before);
-                if is_tcx { remove_qdisc(tools, &device) } else { Ok(()) }
+                if is_tcx {
+                    remove_qdisc(tools, &device)
+                } else {
+                    Ok(())
+                }
             });
             first = first.and(hung);
         }
@@ -293,7 +299,11 @@ fn drop_device(
     gone: bool,
 ) -> Result<()> {
     let Attached { device, hook, .. } = attached;
-    let event = if gone { "kernel.device_gone" } else { "kernel.detached" };
+    let event = if gone {
+        "kernel.device_gone"
+    } else {
+        "kernel.detached"
+    };
     log::info!(event, device:% = device.name; "");
     drop(hook);
     let mut undone = Ok(());

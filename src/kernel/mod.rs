@@ -33,6 +33,7 @@ pub use counters::Counters;
 pub use datapath::{Datapath, DatapathConfig, clean_dead};
 pub use flows::{FlowEntry, FlowKey};
 pub use hooks::{AttachedDevice, HookKind};
+pub use netlink::RouteMonitor;
 pub use object::{Object, PROGRAM_ETHER, PROGRAM_IP};
 pub use ports::Ports;
 

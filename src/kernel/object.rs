@@ -270,7 +270,8 @@ impl Object {
             return Err(missing(name));
         };
         let info = map.info().map_err(|error| fail(name, &error))?;
-        if (info.key_size() as usize, info.value_size() as usize) != (size_of::<K>(), size_of::<V>())
+        if (info.key_size() as usize, info.value_size() as usize)
+            != (size_of::<K>(), size_of::<V>())
         {
             return Err(missing(name));
         }

@@ -69,7 +69,11 @@ pub fn elements<K: aya::Pod, V: aya::Pod>(
     let mut seen = 0;
     while seen <= most {
         let mut attributes = Batch {
-            in_batch: if seen == 0 { 0 } else { (&raw const place) as u64 },
+            in_batch: if seen == 0 {
+                0
+            } else {
+                (&raw const place) as u64
+            },
             out_batch: (&raw mut place) as u64,
             keys: keys.as_mut_ptr() as u64,
             values: values.as_mut_ptr() as u64,
@@ -163,7 +167,14 @@ pub fn probe() -> io::Error {
 /// command must write nothing.
 unsafe fn bpf<A>(command: libc::c_int, attributes: &A) -> io::Result<RawFd> {
     // SAFETY: as the caller promises; the kernel is told the size of `attributes`.
-    done(unsafe { libc::syscall(libc::SYS_bpf, command, &raw const *attributes, size_of::<A>()) })
+    done(unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            &raw const *attributes,
+            size_of::<A>(),
+        )
+    })
 }
 
 /// # Safety

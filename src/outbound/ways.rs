@@ -20,6 +20,9 @@ use crate::config::{self, Check, Config, OutboundKind};
 use crate::net::notify::Notify;
 use crate::rules::Family;
 
+/// Most servers by which changes of links are seen.
+pub const MAX_SERVERS: usize = 64;
+
 /// Names a way out, once and for ever. A node whose settings change is another one; a group is
 /// the same as long as there is one of its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -293,6 +296,26 @@ impl Ways {
         read(&mut self.state.borrow_mut())
     }
 
+    /// Addresses of the nodes that are in groups, and of whom checks ask; at most
+    /// [`MAX_SERVERS`] of them, distinct.
+    pub fn servers(&self) -> Vec<SocketAddr> {
+        let state = self.state.borrow();
+        let mut servers = Vec::new();
+        for (node, check) in state.health.nodes() {
+            let way = state.ways.get(node).map(|way| &way.kind);
+            let own = match way {
+                Some(OutboundKind::Socks5 { addr, .. }) => Some(addr),
+                _ => None,
+            };
+            let http = check.http.iter().flat_map(|http| &http.addrs);
+            servers.extend(own.into_iter().chain(http).chain(&check.dns));
+        }
+        servers.sort_unstable();
+        servers.dedup();
+        servers.truncate(MAX_SERVERS);
+        servers
+    }
+
     /// Turns what health wants done into orders and lines of the log.
     fn settle(&self, state: &mut State) {
         while let Some(effect) = state.health.next_effect() {
@@ -393,17 +416,17 @@ fn question(check: &Check, network: Network, kind: Kind) -> Option<Question> {
 fn tell_turned(way: &Way, network: Network, alive: bool) {
     let (node, network) = (&*way.name, network.as_str());
     match alive {
-        true => log::info!(event = "node.alive", node, network; ""),
-        false => log::warn!(event = "node.dead", node, network; ""),
+        true => log::info!(event = "node", node, network, state = "alive"; ""),
+        false => log::warn!(event = "node", node, network, state = "dead"; ""),
     }
 }
 
 fn tell_outage(network: Network, over: bool) {
     let network = network.as_str();
     match over {
-        true => log::info!(event = "network.up", network; ""),
+        true => log::info!(event = "network", network, state = "up"; ""),
         false => {
-            log::warn!(event = "network.down", network; "nothing answers, with or without a node")
+            log::warn!(event = "network", network, state = "down"; "nothing answers, with or without a node")
         }
     }
 }

@@ -125,7 +125,10 @@ fn rules_and_nodes_change_under_flows_that_go_on() {
     assert!(last["paused_ms"].as_f64().unwrap() <= last["took_ms"].as_f64().unwrap());
     assert!(proxied.says("still there"));
     assert!(direct.says("still direct"));
-    assert!(scene.packets("to80") >= before, "the rule's counter goes on");
+    assert!(
+        scene.packets("to80") >= before,
+        "the rule's counter goes on"
+    );
     let mut next = scene.talk(90).unwrap();
     assert_eq!((load(&scene.one), load(&scene.two)), (1, 1));
 
@@ -149,12 +152,22 @@ fn rules_and_nodes_change_under_flows_that_go_on() {
     assert!(next.says("drains") && proxied.says("stays"));
     let begin = Instant::now();
     assert!(next.ends(PATIENCE), "cut after the time to drain");
-    assert!(begin.elapsed() > Duration::from_millis(500), "{:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() > Duration::from_millis(500),
+        "{:?}",
+        begin.elapsed()
+    );
     assert!(proxied.says("stays for good") && direct.says("too"));
 
     // And the last one, at once.
     scene.home.write(&config(MAIN, ""), "run");
-    assert!(scene.home.dae(&["reload", "--abort"], "run").status.success());
+    assert!(
+        scene
+            .home
+            .dae(&["reload", "--abort"], "run")
+            .status
+            .success()
+    );
     assert!(proxied.ends(Duration::from_secs(1)));
     assert!(direct.says("as ever"));
     assert!(scene.talk(80).is_some());
@@ -167,7 +180,9 @@ fn rules_and_nodes_change_under_flows_that_go_on() {
 fn names_are_judged_by_the_new_rules() {
     let scene = Scene::new();
     let by_name = |name: &str| {
-        format!("config rule\n\tlist domain '{name}'\n\toption dest_port '80'\n\toption outbound 'one'\n")
+        format!(
+            "config rule\n\tlist domain '{name}'\n\toption dest_port '80'\n\toption outbound 'one'\n"
+        )
     };
     let wanted = |name: &str| config(MAIN, &format!("{NODE_ONE}{}", by_name(name)));
     let dae = scene.home.start(&wanted("else.example"), "run");
@@ -192,11 +207,16 @@ fn a_reload_that_the_kernel_refuses_changes_nothing() {
     let mut proxied = scene.talk(80).unwrap();
     // No further descriptors, so no further maps.
     let pid = dae.id().to_string();
-    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        .count();
     let limit = format!("--nofile={}:", open + 8);
     crate::bpf::netns::run("prlimit", &["--pid", &pid, &limit]);
     let before = scene.home.trace();
-    scene.home.write(&config(MAIN, &format!("{NODE_ONE}{}", rule(90, "one"))), "run");
+    scene.home.write(
+        &config(MAIN, &format!("{NODE_ONE}{}", rule(90, "one"))),
+        "run",
+    );
     let said = scene.home.dae(&["reload"], "run");
     let problems = String::from_utf8(said.stderr).unwrap();
     assert_eq!(said.status.code(), Some(1), "{problems}");
@@ -299,8 +319,15 @@ fn a_dead_daemon_keeps_the_kill_switch_closed() {
     assert_eq!(load(&scene.at80), seen, "the server has seen nothing");
 
     // One that cannot start does not open it.
-    let said = words(scene.home.spawn(&format!("{text}\toption frob '1'\n"), "run"));
-    assert!(said.contains("frob") && said.contains("kernel.closed"), "{said}");
+    let said = words(
+        scene
+            .home
+            .spawn(&format!("{text}\toption frob '1'\n"), "run"),
+    );
+    assert!(
+        said.contains("frob") && said.contains("kernel.closed"),
+        "{said}"
+    );
     closed(&scene);
 
     // The next one takes over, and a regular stop opens.
@@ -322,9 +349,17 @@ fn the_next_instance_takes_over_without_a_gap() {
         &format!("{NODE_ONE}{}", rule(443, "one")),
     );
     // What reaches the server at this port has gone round the node, which carries no UDP here.
-    let server = scene.home.network.server.enter(|| UdpSocket::bind(addr(443)).unwrap());
+    let server = scene
+        .home
+        .network
+        .server
+        .enter(|| UdpSocket::bind(addr(443)).unwrap());
     server.set_nonblocking(true).unwrap();
-    let client = scene.home.network.client.enter(|| UdpSocket::bind("0.0.0.0:0").unwrap());
+    let client = scene
+        .home
+        .network
+        .client
+        .enter(|| UdpSocket::bind("0.0.0.0:0").unwrap());
     let mut dae = scene.home.start(&text, "run");
     let ends = AtomicBool::new(false);
     std::thread::scope(|scope| {

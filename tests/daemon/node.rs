@@ -56,7 +56,9 @@ fn serve(mut client: TcpStream, namespace: &str, count: &AtomicUsize) -> io::Res
     client.write_all(&[5, 0])?;
     let mut request = [0; 10];
     client.read_exact(&mut request)?;
-    assert_eq!(request[..4], [5, 1, 0, 1], "CONNECT to IPv4 only");
+    if request[..4] != [5, 1, 0, 1] {
+        return client.write_all(&[5, 7, 0, 1, 0, 0, 0, 0, 0, 0]);
+    }
     let ip = Ipv4Addr::new(request[4], request[5], request[6], request[7]);
     let port = u16::from_be_bytes([request[8], request[9]]);
     count.fetch_add(1, Ordering::Relaxed);
@@ -80,7 +82,9 @@ pub struct Talk(TcpStream);
 impl Talk {
     /// None: nobody answered.
     pub fn open(namespace: &Namespace, to: SocketAddr, wait: Duration) -> Option<Self> {
-        let stream = namespace.enter(|| TcpStream::connect_timeout(&to, wait)).ok()?;
+        let stream = namespace
+            .enter(|| TcpStream::connect_timeout(&to, wait))
+            .ok()?;
         stream.set_read_timeout(Some(wait)).unwrap();
         let mut talk = Self(stream);
         talk.says("hello").then_some(talk)
