@@ -13,6 +13,8 @@ use crate::rules::{Flow, Mac, Proto};
 pub const CONFIG: &str = "/etc/config/dae";
 /// Where control socket and state are unless `-r` says otherwise: gone after a reboot.
 pub const RUN_DIR: &str = "/var/run/dae";
+/// Where what outlives a reboot is unless `--state-dir` says otherwise.
+pub const STATE_DIR: &str = "/etc/dae";
 
 /// `dae --help`.
 pub const HELP: &str = "\
@@ -24,6 +26,9 @@ dae: transparent proxy and DNS forwarder
                      --queries [N]: the last DNS queries, where they are logged
   dae flows [N]      the newest proxied flows there are [--json]
   dae reload         read the configuration again, as SIGHUP does
+  dae choose GROUP [MEMBER|auto]
+                     have a group use this member, or what its policy says;
+                     without a member: the group, and how its members are [--json]
   dae trace SRC DST  which rule decides a flow, and why
                      SRC and DST: ADDRESS, ADDRESS:PORT or [IPV6]:PORT
                      [--proto tcp|udp] [--domain NAME]... [--mac MAC]
@@ -33,6 +38,7 @@ dae: transparent proxy and DNS forwarder
 
   -c, --config FILE   configuration (/etc/config/dae)
   -r, --run-dir DIR   control socket and state (/var/run/dae)
+      --state-dir DIR what outlives a reboot: choices of members (/etc/dae)
 
 Exit codes: 0 done; 1 failed, or the configuration has problems; 2 the command
 line makes no sense; 3 no daemon answers.
@@ -45,6 +51,8 @@ pub struct Cli {
     pub config: PathBuf,
     /// `-r`.
     pub run_dir: PathBuf,
+    /// `--state-dir`.
+    pub state_dir: PathBuf,
     /// What to do.
     pub command: Command,
 }
@@ -58,6 +66,15 @@ pub enum Command {
     Check,
     /// `dae reload`.
     Reload,
+    /// `dae choose`.
+    Choose {
+        /// The group.
+        group: String,
+        /// A member, or `auto`; None: show the group.
+        member: Option<String>,
+        /// The answer as it is.
+        json: bool,
+    },
     /// `dae status`.
     Status {
         /// The document as it is.
@@ -116,6 +133,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli> {
 struct Words {
     config: Option<PathBuf>,
     run_dir: Option<PathBuf>,
+    state_dir: Option<PathBuf>,
     names: Vec<String>,
     json: bool,
     queries: bool,
@@ -135,6 +153,7 @@ impl Words {
             match arg {
                 Short('c') | Long("config") => self.config = Some(parser.value()?.into()),
                 Short('r') | Long("run-dir") => self.run_dir = Some(parser.value()?.into()),
+                Long("state-dir") => self.state_dir = Some(parser.value()?.into()),
                 Short('h') | Long("help") => self.help = true,
                 Short('V') | Long("version") => self.version = true,
                 Long("json") => self.json = true,
@@ -164,6 +183,7 @@ impl Words {
         Ok(Cli {
             config: self.config.unwrap_or_else(|| CONFIG.into()),
             run_dir: self.run_dir.unwrap_or_else(|| RUN_DIR.into()),
+            state_dir: self.state_dir.unwrap_or_else(|| STATE_DIR.into()),
             command,
         })
     }
@@ -171,6 +191,7 @@ impl Words {
     fn command(&mut self) -> Result<Command, lexopt::Error> {
         let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
         let is_status = names.first() == Some(&"status");
+        let has_json = matches!(names.first(), Some(&("status" | "choose" | "flows")));
         let is_trace = names.first() == Some(&"trace");
         let for_trace = self.proto.is_some()
             || !self.domains.is_empty()
@@ -179,8 +200,8 @@ impl Words {
             || self.dscp.is_some();
         let misplaced = [
             (
-                self.json && !is_status && names.first() != Some(&"flows"),
-                "--json goes with status and flows",
+                self.json && !has_json,
+                "--json goes with status, flows and choose",
             ),
             (self.queries && !is_status, "--queries goes with status"),
             (
@@ -198,6 +219,9 @@ impl Words {
             ["run"] => Command::Run,
             ["check"] => Command::Check,
             ["reload"] => Command::Reload,
+            ["choose", group] => self.choose(group, None),
+            ["choose", group, member] => self.choose(group, Some(member)),
+            ["choose", ..] => return Err("choose wants a group, and a member or auto".into()),
             ["status"] if !self.queries => Command::Status { json: self.json },
             ["status"] => Command::Queries {
                 json: self.json,
@@ -229,6 +253,14 @@ impl Words {
             [] => return Err("what should be done?".into()),
             [first, ..] => return Err(format!("'{first}' is not a command here").into()),
         })
+    }
+
+    fn choose(&self, group: &str, member: Option<&str>) -> Command {
+        Command::Choose {
+            group: group.to_owned(),
+            member: member.map(str::to_owned),
+            json: self.json,
+        }
     }
 
     fn trace(&self, src: Endpoint, dst: Endpoint) -> Result<Trace, lexopt::Error> {
@@ -303,6 +335,19 @@ mod tests {
         assert_eq!(words("flows").unwrap().command, flows(false, None));
         let many = words("flows 500 --json").unwrap().command;
         assert_eq!(many, flows(true, Some(500)));
+        let choose = |member: Option<&str>, json| Command::Choose {
+            group: "g".to_owned(),
+            member: member.map(str::to_owned),
+            json,
+        };
+        for (line, command) in [
+            ("choose g", choose(None, false)),
+            ("choose g --json", choose(None, true)),
+            ("choose g m", choose(Some("m"), false)),
+            ("choose g auto", choose(Some("auto"), false)),
+        ] {
+            assert_eq!(words(line).unwrap().command, command, "{line}");
+        }
         let queries = |json, last| Command::Queries { json, last };
         for (line, command) in [
             ("status --queries", queries(false, None)),
@@ -344,6 +389,8 @@ mod tests {
             ("", "what should be done"),
             ("dance", "'dance' is not a command"),
             ("run --json", "--json goes with status"),
+            ("choose", "wants a group"),
+            ("choose a b c", "wants a group"),
             ("run --queries", "--queries goes with status"),
             ("status --queries many", "'many' is not a number"),
             ("flows many", "'many' is not a number"),

@@ -3,6 +3,7 @@
 //! One thread runs everything here. The parts do not know each other; what one needs of
 //! another it gets as a closure from [`Plumbing`].
 
+mod choices;
 mod flows;
 mod listeners;
 pub mod load;
@@ -25,6 +26,8 @@ use crate::control::{log as log_lines, metrics, socket::Control};
 use crate::error::{IoContext as _, Result};
 use crate::kernel;
 use crate::net::reactor::{self, Timer};
+use crate::outbound::{check, ways::Ways};
+use choices::Choices;
 use listeners::Listeners;
 use load::Loaded;
 use parts::Parts;
@@ -43,7 +46,7 @@ const EPOCH_TICKS: u32 = 12;
 /// # Errors
 /// What kept it from starting; nothing is left behind then. What could not be undone at the
 /// end is logged, and the last of it returned.
-pub fn run(config: &Path, run_dir: &Path) -> Result<()> {
+pub fn run(config: &Path, run_dir: &Path, state_dir: &Path) -> Result<()> {
     log_lines::init(log::LevelFilter::Info);
     let loaded = load::read(config);
     if let Ok(loaded) = &loaded {
@@ -65,7 +68,8 @@ pub fn run(config: &Path, run_dir: &Path) -> Result<()> {
     }
     let result = match loaded {
         Ok(loaded) if loaded.config.main.enabled => {
-            live(loaded, &control, config, run_dir, &signals)
+            let folders = (run_dir, state_dir);
+            live(loaded, &control, config, folders, &signals)
         }
         Ok(_) => {
             log::warn!(event = "disabled"; "option enabled of section dae is 0");
@@ -83,7 +87,7 @@ fn live(
     loaded: Loaded,
     control: &Control,
     file: &Path,
-    run_dir: &Path,
+    (run_dir, state_dir): (&Path, &Path),
     signals: &Signals,
 ) -> Result<()> {
     let Loaded { config, image } = loaded;
@@ -91,6 +95,7 @@ fn live(
     let metrics = listeners.metrics.take();
     let plumbing = Plumbing::connect(config, image, &listeners, run_dir)?;
     let mut parts = Parts::make(&plumbing, listeners)?;
+    let choices = Choices::restore(parts.ways.clone(), state_dir);
     log::info!(event = "start", version = env!("CARGO_PKG_VERSION"); "");
 
     let reloader = Rc::new(Reloader::new(
@@ -98,7 +103,7 @@ fn live(
         plumbing.clone(),
         parts.dns.clone(),
     ));
-    let status = Status::new(&plumbing, &parts, &reloader);
+    let status = Status::new(&plumbing, &parts, &reloader, choices);
     let main = async {
         let control = async {
             let status = status.clone();
@@ -107,11 +112,13 @@ fn live(
             Ok(())
         };
         let metrics = serve_metrics(metrics, status.clone());
+        let ways = parts.ways.clone();
         let served = parts
             .run()
             .or(control)
             .or(metrics)
-            .or(plumbing.follow_links());
+            .or(plumbing.follow_links())
+            .or(check_nodes(ways));
         until_signal(signals, &reloader)
             .or(tick(&plumbing))
             .or(served)
@@ -139,6 +146,11 @@ async fn until_signal(signals: &Signals, reloader: &Reloader) -> Result<()> {
             _ => return Ok(()),
         }
     }
+}
+
+async fn check_nodes(ways: Rc<Ways>) -> Result<()> {
+    check::run(ways).await;
+    Ok(())
 }
 
 async fn tick(plumbing: &Plumbing) -> Result<()> {

@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use dae::cli::{self, Cli, Command};
-use dae::control::{flows, queries, socket, status};
+use dae::control::{flows, groups, queries, socket, status};
 use dae::{Error, Result, daemon, trace};
 use serde_json::Value;
 
@@ -32,11 +32,16 @@ fn main() -> ExitCode {
 
 fn execute(cli: Cli) -> Result<ExitCode> {
     match cli.command {
-        Command::Run => daemon::run(&cli.config, &cli.run_dir)?,
+        Command::Run => daemon::run(&cli.config, &cli.run_dir, &cli.state_dir)?,
         Command::Check => return check(&cli),
         Command::Status { json } => return show_status(&cli, json),
         Command::Reload => return reload(&cli),
         Command::Flows { json, newest } => return show_flows(&cli, json, newest),
+        Command::Choose {
+            ref group,
+            ref member,
+            json,
+        } => return choose(&cli, (group, member.as_deref()), json),
         Command::Queries { json, last } => return show_queries(&cli, json, last),
         Command::Trace(ref trace) => print(&trace::report(&cli, trace)?),
         Command::HelpConfig { markdown: true } => print(&dae::config::markdown()),
@@ -89,6 +94,24 @@ fn reload(cli: &Cli) -> Result<ExitCode> {
         }
         let _ = io::stderr().write_all(text.as_bytes());
         ExitCode::from(FAILED)
+    })
+}
+
+fn choose(cli: &Cli, (group, member): (&str, Option<&str>), json: bool) -> Result<ExitCode> {
+    let request = match member {
+        Some(member) => format!("choose {group} {member}"),
+        None => format!("group {group}"),
+    };
+    ask(cli, &request, |answer| {
+        let (good, text) = groups::chosen(&answer);
+        if json {
+            print(&format!("{answer:#}\n"));
+        } else if good {
+            print(&text);
+        } else {
+            let _ = io::stderr().write_all(text.as_bytes());
+        }
+        ExitCode::from(if good { 0 } else { FAILED })
     })
 }
 

@@ -8,8 +8,9 @@ use super::problem::{Problems, Wrong, nearest, show, suggest};
 use super::spec::{Naming, Opt, SectionSpec, Spec};
 use super::uci::{Entry, Place, Section};
 
-/// Names that mean something by themselves where the name of a node or upstream can stand.
-const RESERVED: [&str; 4] = ["direct", "block", "asis", "reject"];
+/// Names that mean something by themselves where the name of a node or upstream can stand; `auto`
+/// does so where a member is chosen.
+const RESERVED: [&str; 5] = ["direct", "block", "asis", "reject", "auto"];
 
 /// Longest name of a section that others refer to.
 const MAX_NAME: usize = 64;

@@ -2,6 +2,7 @@
 
 pub mod dns_page;
 pub mod flows;
+pub mod groups;
 pub mod http;
 pub mod leases;
 pub mod limit;

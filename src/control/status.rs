@@ -12,6 +12,9 @@ use serde_json::{Map, Value};
 use super::dns_page;
 use super::table::{self, scalar};
 
+/// Columns that come before all others, in this order: they say what a row is about.
+const FIRST_COLUMNS: [&str; 5] = ["group", "node", "member", "network", "life"];
+
 /// Lays out a status document for a terminal.
 pub fn render(status: &Value) -> String {
     let mut page = String::new();
@@ -96,7 +99,9 @@ fn table(page: &mut String, rows: &[Value], indent: usize) {
         let _ = writeln!(page, "{:indent$}{words}", "");
         return;
     };
-    let columns: Vec<&String> = first.keys().collect();
+    let place = |key: &&String| FIRST_COLUMNS.iter().position(|first| first == key);
+    let mut columns: Vec<&String> = first.keys().collect();
+    columns.sort_by_key(|key| place(key).unwrap_or(FIRST_COLUMNS.len()));
     let heading = columns.iter().map(|column| (*column).clone()).collect();
     let cells = |row: &Value| {
         let cells = columns.iter().map(|column| scalar(&row[column.as_str()]));
@@ -122,6 +127,7 @@ mod tests {
     fn scalars_then_blocks_then_tables() {
         let page = render(&json!({
             "devices": [{"device": "br-lan", "hook": "tcx"}],
+            "lives": [{"age": 1, "life": "dead", "node": "a"}],
             "names": {"cached": 5, "upstreams": [{"name": "main", "sent": 12}], "queries": 7},
             "nobody": [],
             "uptime_s": 3,
@@ -132,6 +138,7 @@ mod tests {
             "uptime_s  3\n\
              version   0.1.0\n\
              devices\n  device  hook\n  br-lan  tcx\n\
+             lives\n  node  life  age\n  a     dead    1\n\
              names\n  cached     5\n  queries    7\n  upstreams\n    name  sent\n    main    12\n\
              nobody\n  -\n"
         );

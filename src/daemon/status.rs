@@ -3,9 +3,11 @@
 
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use super::choices::Choices;
 use super::flows;
 use super::parts::Parts;
 use super::plumbing::Plumbing;
@@ -13,6 +15,8 @@ use super::reload::Reloader;
 use crate::config::Config;
 use crate::kernel::Datapath;
 use crate::kernel::abi::{Count, Counter};
+use crate::outbound::group::ChoiceError;
+use crate::outbound::ways::Ways;
 use crate::{dns, flow};
 
 /// What is told of the daemon.
@@ -21,21 +25,30 @@ pub struct Status {
     flow: Option<Rc<flow::Proxy>>,
     dns: Option<Rc<dns::Server>>,
     reloader: Rc<Reloader>,
+    ways: Rc<Ways>,
+    choices: Rc<Choices>,
 }
 
 impl Status {
     /// Of these.
-    pub fn new(plumbing: &Rc<Plumbing>, parts: &Parts, reloader: &Rc<Reloader>) -> Rc<Self> {
+    pub fn new(
+        plumbing: &Rc<Plumbing>,
+        parts: &Parts,
+        reloader: &Rc<Reloader>,
+        choices: Rc<Choices>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             plumbing: plumbing.clone(),
             flow: parts.flow.clone(),
             dns: parts.dns.clone(),
             reloader: reloader.clone(),
+            ways: parts.ways.clone(),
+            choices,
         })
     }
 
     /// Answers requests on the control socket: `status`, `reload`, `flows`, `flows N`, `queries`,
-    /// `queries N` and `names ADDRESS`.
+    /// `queries N`, `names ADDRESS`, `group NAME`, `choose GROUP MEMBER` and `choose GROUP auto`.
     pub fn answer(&self, request: &str) -> Option<Value> {
         match request.split_once(' ') {
             None if request == "status" => Some(self.document()),
@@ -50,7 +63,27 @@ impl Status {
                 let names: Vec<&str> = table.names(addr).collect();
                 Some(json!({ "names": names }))
             }
+            Some(("group", name)) => Some(self.group(name)),
+            Some(("choose", names)) => {
+                let (group, member) = names.split_once(' ')?;
+                Some(self.choices.choose(group, member))
+            }
             _ => None,
+        }
+    }
+
+    /// A group with its members: `{"ok": true, "group": ..., "members": [...]}`.
+    fn group(&self, name: &str) -> Value {
+        match self.ways.group_report(name) {
+            Some(report) => {
+                let mut answer = json!(report);
+                answer["ok"] = true.into();
+                answer
+            }
+            None => {
+                let reason = ChoiceError::NoGroup(name.to_owned()).to_string();
+                json!({ "ok": false, "reason": reason })
+            }
         }
     }
 
@@ -60,6 +93,10 @@ impl Status {
         let dns = self.dns.as_ref();
         document["flow"] = json!(self.flow.as_ref().map(|flow| flow.stats()));
         document["dns"] = json!(dns.map(|dns| dns_part(&self.plumbing.config(), dns)));
+        let report = self.ways.report(Instant::now());
+        document["groups"] = json!(report.groups);
+        document["nodes"] = json!(report.nodes);
+        document["checks"] = json!(report.checks);
         document["reload"] = self.reloader.status();
         document
     }

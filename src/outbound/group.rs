@@ -14,7 +14,7 @@ pub use choices::ChoiceError;
 
 use super::dice::further;
 use super::network::{NETWORKS, Network};
-use super::standing::{Known, Nothing};
+use super::standing::Known;
 use crate::config::{self, Group, GroupPolicy, OutboundKind};
 
 /// Most nodes that one flow tries.
@@ -177,6 +177,18 @@ impl Groups {
         Some(member.outbound)
     }
 
+    /// None when it is no group.
+    pub fn policy(&self, group: usize) -> Option<GroupPolicy> {
+        Some(self.set(group)?.config.policy)
+    }
+
+    /// Its members, as indices into `Config::outbounds`; none when it is no group.
+    pub fn members(&self, group: usize) -> Vec<usize> {
+        let members = self.set(group).map(|set| set.config.members.iter());
+        let members = members.into_iter().flatten();
+        members.map(|member| member.outbound).collect()
+    }
+
     fn set(&self, way: usize) -> Option<&Set> {
         self.ways.get(way)?.group.as_ref()
     }
@@ -228,11 +240,4 @@ fn below(ways: &[Way], group: &Group) -> Vec<usize> {
     below.sort_unstable();
     below.dedup();
     below
-}
-
-/// How a flow leaves that goes to `outbound` when nothing is known of any node. Never a group.
-pub fn first_way(outbounds: &[config::Outbound], outbound: usize) -> Option<&OutboundKind> {
-    let tcp = Network::ALL[0];
-    let choice = Groups::new(outbounds).choose(outbound, tcp, 0, &Nothing);
-    Some(&outbounds.get(choice.outbound)?.kind)
 }

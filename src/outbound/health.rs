@@ -129,7 +129,7 @@ impl Health {
             self.airs[network.index()].links(now);
             for node in &mut self.nodes {
                 let item = &mut node.items[network.index()];
-                item.acquit();
+                item.acquit(now);
                 if up {
                     item.look_now(now);
                 }
@@ -160,7 +160,7 @@ impl Health {
         for node in &mut self.nodes {
             for item in &mut node.items {
                 if !item.checked && item.due.is_some_and(|due| due <= now) {
-                    item.forget();
+                    item.forget(now);
                 }
             }
         }
@@ -186,6 +186,21 @@ impl Health {
     /// How a node is checked; None when it is in no group.
     pub fn check_of(&self, node: usize) -> Option<&config::Check> {
         Some(&self.nodes.get(self.position(node)?)?.check)
+    }
+
+    /// Every node in every network where something is known of it or will be: its index into
+    /// `Config::outbounds`, and since when it is what it is; None: since the start.
+    pub fn all(&self) -> impl Iterator<Item = (usize, Network, Standing, Option<Instant>)> {
+        self.nodes.iter().flat_map(|node| {
+            let items = Network::ALL.into_iter().zip(&node.items);
+            let known = items.filter(|(_, item)| item.checked || item.since().is_some());
+            known.map(|(network, item)| (node.node, network, item.standing(), item.since()))
+        })
+    }
+
+    /// Checks under way.
+    pub fn under_way(&self) -> usize {
+        self.under_way.len()
     }
 
     /// For status and metrics.

@@ -1,12 +1,15 @@
 //! How flows leave: directly, not at all, or through a node. I/O is in the outbound's own file.
 
 mod blame;
+pub mod check;
 pub mod dial;
 pub mod dice;
 mod direct;
 pub mod group;
 pub mod health;
 pub mod network;
+mod question;
+pub mod report;
 pub mod socks5;
 pub mod standing;
 pub mod ways;

@@ -99,16 +99,6 @@ pub trait Known {
     fn standing(&self, node: usize, network: Network) -> Standing;
 }
 
-/// Knows nothing of anybody.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Nothing;
-
-impl Known for Nothing {
-    fn standing(&self, _: usize, _: Network) -> Standing {
-        Standing::default()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -116,6 +116,15 @@ pub enum Question {
     Dns(SocketAddr),
 }
 
+impl std::fmt::Display for Question {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Http { addr, .. } => write!(f, "http {addr}"),
+            Self::Dns(addr) => write!(f, "dns {addr}"),
+        }
+    }
+}
+
 /// All ways out, shared by those who dial.
 #[derive(Debug)]
 pub struct Ways {
@@ -125,11 +134,11 @@ pub struct Ways {
 }
 
 #[derive(Debug)]
-struct State {
+pub(super) struct State {
     /// Parallel to `Config::outbounds`.
-    ways: Vec<Rc<Way>>,
-    groups: Groups,
-    health: Health,
+    pub(super) ways: Vec<Rc<Way>>,
+    pub(super) groups: Groups,
+    pub(super) health: Health,
     dice: Dice,
     last: u64,
     /// At most a few: checks are bounded, and so are their ends.
@@ -279,6 +288,11 @@ impl Ways {
         self.state.borrow_mut().groups.restore_choices(text)
     }
 
+    /// For reports.
+    pub(super) fn with_state<T>(&self, read: impl FnOnce(&mut State) -> T) -> T {
+        read(&mut self.state.borrow_mut())
+    }
+
     /// Turns what health wants done into orders and lines of the log.
     fn settle(&self, state: &mut State) {
         while let Some(effect) = state.health.next_effect() {
@@ -393,3 +407,6 @@ fn tell_outage(network: Network, over: bool) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,6 +55,12 @@ impl Namespace {
         }
     }
 
+    /// Another handle of the same namespace.
+    pub fn clone_handle(&self) -> Self {
+        let file = self.file.try_clone().unwrap();
+        Self { file }
+    }
+
     /// Runs shell commands, one a line, which must all succeed.
     pub fn shell(&self, commands: &str) {
         let script = format!("set -e\n{commands}");

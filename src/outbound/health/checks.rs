@@ -42,7 +42,11 @@ impl Health {
                 let item = &mut self.nodes[check.node].items[network.index()];
                 item.back_off(now, &mut self.dice);
                 let counts = fault == Fault::Remote && !self.excuses(network);
-                if counts && self.item(check.node, network).check_failed(check.began) {
+                if counts
+                    && self
+                        .item(check.node, network)
+                        .check_failed(check.began, now)
+                {
                     self.judge(check.node, network, now);
                 }
             }

@@ -24,6 +24,8 @@ pub(super) struct Item {
     pub(super) checked: bool,
     interval: Duration,
     life: Life,
+    /// Since when it is what [`Item::standing`] says; None: since the start.
+    since: Option<Instant>,
     measured: Measured,
     /// Real connections that failed one after the other.
     failures: u32,
@@ -50,6 +52,7 @@ impl Item {
             checked,
             interval,
             life: Life::Unknown,
+            since: None,
             measured: Measured::default(),
             failures: 0,
             failing_since: None,
@@ -63,11 +66,28 @@ impl Item {
 
     pub(super) fn standing(&self) -> Standing {
         Standing {
-            life: match self.is_suspect() {
-                true => Life::Suspect,
-                false => self.life,
-            },
+            life: self.seen(),
             times: self.measured.times(),
+        }
+    }
+
+    /// Since when it is what [`Item::standing`] says; None: since the start.
+    pub(super) fn since(&self) -> Option<Instant> {
+        self.since
+    }
+
+    /// As others see it.
+    fn seen(&self) -> Life {
+        match self.is_suspect() {
+            true => Life::Suspect,
+            false => self.life,
+        }
+    }
+
+    /// Notes the time of a change.
+    fn mark(&mut self, before: Life, now: Instant) {
+        if self.seen() != before {
+            self.since = Some(now);
         }
     }
 
@@ -93,9 +113,11 @@ impl Item {
     /// It works. True when others were told that it does not.
     pub(super) fn works(&mut self, now: Instant, dice: &mut Dice) -> bool {
         let was_bad = self.life == Life::Dead || self.pause.is_some();
+        let before = self.seen();
         self.life = Life::Alive;
         self.worked = Some(now);
         self.failures = 0;
+        self.mark(before, now);
         self.failing_since = None;
         self.pause = None;
         match self.checked {
@@ -119,7 +141,9 @@ impl Item {
         if self.is_dead() || self.is_suspect() {
             return false;
         }
+        let before = self.seen();
         self.failures += 1;
+        self.mark(before, now);
         self.failing_since.get_or_insert(now);
         // A check knows soon.
         if self.checked {
@@ -130,20 +154,24 @@ impl Item {
 
     /// A check that began at `since` failed. True when it is suspect from now on. It says less
     /// than a real connection that was carried in the meantime.
-    pub(super) fn check_failed(&mut self, since: Instant) -> bool {
+    pub(super) fn check_failed(&mut self, since: Instant, now: Instant) -> bool {
         let works = self.worked.is_some_and(|worked| worked >= since);
         if works || self.is_dead() || self.is_suspect() {
             return false;
         }
+        let before = self.seen();
         self.failures = FAILURES;
+        self.mark(before, now);
         self.failing_since = Some(self.failing_since.map_or(since, |before| before.min(since)));
         true
     }
 
     /// It is at fault. True when others have to be told.
     pub(super) fn dies(&mut self, now: Instant, dice: &mut Dice) -> bool {
+        let before = self.seen();
         self.life = Life::Dead;
         self.failures = 0;
+        self.mark(before, now);
         self.failing_since = None;
         match self.checked {
             true if self.due.is_some() => {
@@ -159,17 +187,21 @@ impl Item {
     }
 
     /// Nothing that failed of late was its fault.
-    pub(super) fn acquit(&mut self) {
+    pub(super) fn acquit(&mut self, now: Instant) {
         if !self.is_dead() {
+            let before = self.seen();
             self.failures = 0;
+            self.mark(before, now);
             self.failing_since = None;
         }
     }
 
     /// The time for which an unchecked one is dead is over: real connections may try.
-    pub(super) fn forget(&mut self) {
+    pub(super) fn forget(&mut self, now: Instant) {
+        let before = self.seen();
         self.life = Life::Unknown;
         self.due = None;
+        self.mark(before, now);
     }
 
     /// The next regular check.
@@ -195,7 +227,7 @@ impl Item {
                 let soon = self.last_check.map_or(now, |last| now.max(last + BREATH));
                 self.due = Some(due.min(soon));
             }
-            (false, Some(_)) => self.forget(),
+            (false, Some(_)) => self.forget(now),
             (_, None) => {}
         }
     }

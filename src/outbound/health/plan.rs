@@ -78,7 +78,7 @@ impl Health {
                 for node in &mut self.nodes {
                     let item = &mut node.items[network.index()];
                     if item.is_suspect() {
-                        item.acquit();
+                        item.acquit(now);
                     }
                 }
             }

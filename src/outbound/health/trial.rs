@@ -42,7 +42,7 @@ impl Health {
         for at in 0..self.nodes.len() {
             let item = self.item(at, network);
             if was_down {
-                item.acquit();
+                item.acquit(now);
                 item.look_now(now);
             } else if item.is_suspect() {
                 self.dies(at, network, now);
@@ -95,7 +95,7 @@ impl Health {
         let over = false;
         self.effects.push_back(Effect::Outage { network, over });
         for node in &mut self.nodes {
-            node.items[network.index()].acquit();
+            node.items[network.index()].acquit(now);
         }
     }
 }
