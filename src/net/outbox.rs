@@ -196,7 +196,7 @@ mod tests {
 
     use super::*;
 
-    fn to(socket: &UdpSocket, payload: &[u8]) -> Outgoing<'_> {
+    fn to<'a>(socket: &UdpSocket, payload: &'a [u8]) -> Outgoing<'a> {
         Outgoing {
             to: Some(socket.local_addr().unwrap()),
             source: None,
