@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 # The work is done by scripts/, cross/build and lab/run.
 
-.PHONY: help build lab test lint fuzz size bench
+.PHONY: help build lab test lint fuzz size bench soak
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
@@ -35,3 +35,9 @@ bench: ## cost of the BPF program, the direct path and DNS answers; needs root
 	@scripts/packages build lab bench
 	cargo build --release --locked
 	@scripts/bench
+
+soak: ## flows, dying nodes and reloads for 20 minutes; needs root
+	@scripts/packages build lab
+	cargo build --release --locked
+	cargo build --release --locked --example flow_peers
+	python3 lab/soak.py --seconds 1200

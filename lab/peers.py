@@ -1,9 +1,11 @@
-"""The real programs of the lab: dnsmasq, unbound and two SOCKS5 servers (dante). Starts them."""
+"""The real programs of the lab: dnsmasq, unbound, two SOCKS5 servers (dante), QUIC (aioquic)
+and iperf3. Starts them."""
 
 import contextlib
 import crypt
 import os
 import signal
+import sys
 
 from lab import home, net
 
@@ -28,6 +30,8 @@ def start_all(undo, folder):
     start_dnsmasq(undo, folder)
     start_dante(undo, folder, home.SOCKS_PORT, "none")
     start_dante(undo, folder, home.SOCKS_LOGIN_PORT, "username", _with_own_users(folder))
+    start_quic(undo, folder)
+    start_iperf3(undo, folder)
 
 
 def write(folder, name, text):
@@ -151,6 +155,39 @@ class Node:
             net.run(home.INTERNET, "nft", "-f", "-",
                     stdin=f"{self._table}\ndelete {self._table}")
             self._muted = False
+
+
+def quic(*words):
+    """The command line of lab/quic.py, with the library that scripts/packages has fetched."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    where = net.run_here("bash", "-c", f". {here}/../scripts/lib.sh; echo $aioquic_home").strip()
+    return ["env", f"PYTHONPATH={where}", sys.executable, f"{here}/quic.py", *words]
+
+
+def start_quic(undo, folder):
+    """Echoes; on one address of the proxied prefix and each family."""
+    net.run_here("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+                 "-nodes", "-days", "30", "-subj", "/CN=quic.example",
+                 "-keyout", f"{folder}/quic.key", "-out", f"{folder}/quic.pem")
+    for family in home.FAMILIES:
+        address = home.srv(family, home.BY_PREFIX)
+        net.start(undo, home.INTERNET,
+                  quic("server", address, str(home.QUIC_ECHO_PORT), f"{folder}/quic.pem",
+                       f"{folder}/quic.key"),
+                  os.path.join(folder, f"quic{family}.log"),
+                  lambda address=address: _listens(address, home.QUIC_ECHO_PORT))
+
+
+def start_iperf3(undo, folder):
+    """On one address of the proxied prefix."""
+    net.start(undo, home.INTERNET,
+              ["iperf3", "-s", "-B", home.srv(4, home.BY_PREFIX), "-p", str(home.IPERF_PORT)],
+              os.path.join(folder, "iperf3.log"), lambda: net.bound(home.INTERNET, home.IPERF_PORT))
+
+
+def _listens(address, port):
+    sockets = net.run(home.INTERNET, "ss", "-Hlnu").replace("[", "").replace("]", "")
+    return f" {address}:{port} " in sockets
 
 
 def _with_own_users(folder):

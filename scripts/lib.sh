@@ -12,6 +12,10 @@ zig_version=0.15.2
 zigbuild_version=0.24.0
 zig_home=$tools/zig-$zig_version-zigbuild-$zigbuild_version
 
+# Client and server of QUIC for the lab (PyPI).
+aioquic_version=1.7.2
+aioquic_home=$tools/aioquic-$aioquic_version
+
 # Front end of the fuzz targets (crates.io).
 fuzz_version=0.13.1
 fuzz_home=$tools/cargo-fuzz-$fuzz_version

@@ -24,13 +24,15 @@ dae: transparent proxy and DNS forwarder
   dae check          read the configuration and print every problem
   dae status         what the running daemon does [--json]
                      --queries [N]: the last DNS queries, where they are logged
+  dae flows [N]      the newest proxied flows there are [--json]
   dae reload         read the configuration again, as SIGHUP does
                      [--abort]: connections of nodes that are gone end at once
+  dae suspend        let go of the LAN, as if dae were not there
+  dae resume         take it up again
+  dae clean          undo what a killed daemon has left, its kill switch too
   dae choose GROUP [MEMBER|auto]
                      have a group use this member, or what its policy says;
                      without a member: the group, and how its members are [--json]
-  dae suspend        let go of the LAN, as if dae were not there
-  dae resume         take it up again
   dae trace SRC DST  which rule decides a flow, and why
                      SRC and DST: ADDRESS, ADDRESS:PORT or [IPV6]:PORT
                      [--proto tcp|udp] [--domain NAME]... [--mac MAC]
@@ -75,6 +77,8 @@ pub enum Command {
     Suspend,
     /// `dae resume`.
     Resume,
+    /// `dae clean`.
+    Clean,
     /// `dae choose`.
     Choose {
         /// The group.
@@ -95,6 +99,13 @@ pub enum Command {
         json: bool,
         /// The last so many; all that there are if not said.
         last: Option<u32>,
+    },
+    /// `dae flows`.
+    Flows {
+        /// The document as it is.
+        json: bool,
+        /// So many; not said: as many as is usual.
+        newest: Option<u32>,
     },
     /// `dae trace`.
     Trace(Box<Trace>),
@@ -195,7 +206,7 @@ impl Words {
     fn command(&mut self) -> Result<Command, lexopt::Error> {
         let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
         let is_status = names.first() == Some(&"status");
-        let has_json = is_status || names.first() == Some(&"choose");
+        let has_json = matches!(names.first(), Some(&("status" | "flows" | "choose")));
         let is_trace = names.first() == Some(&"trace");
         let for_trace = self.proto.is_some()
             || !self.domains.is_empty()
@@ -203,7 +214,10 @@ impl Words {
             || self.interface.is_some()
             || self.dscp.is_some();
         let misplaced = [
-            (self.json && !has_json, "--json goes with status and choose"),
+            (
+                self.json && !has_json,
+                "--json goes with status, flows and choose",
+            ),
             (self.queries && !is_status, "--queries goes with status"),
             (
                 self.abort && names != ["reload"],
@@ -223,12 +237,13 @@ impl Words {
             _ if self.help => Command::Help,
             ["run"] => Command::Run,
             ["check"] => Command::Check,
-            ["choose", group] => self.choose(group, None),
-            ["choose", group, member] => self.choose(group, Some(member)),
-            ["choose", ..] => return Err("choose wants a group, and a member or auto".into()),
             ["reload"] => Command::Reload { abort: self.abort },
             ["suspend"] => Command::Suspend,
             ["resume"] => Command::Resume,
+            ["clean"] => Command::Clean,
+            ["choose", group] => self.choose(group, None),
+            ["choose", group, member] => self.choose(group, Some(member)),
+            ["choose", ..] => return Err("choose wants a group, and a member or auto".into()),
             ["status"] if !self.queries => Command::Status { json: self.json },
             ["status"] => Command::Queries {
                 json: self.json,
@@ -236,12 +251,18 @@ impl Words {
             },
             ["status", last] if self.queries => Command::Queries {
                 json: self.json,
-                last: Some(
-                    last.parse()
-                        .map_err(|_| format!("'{last}' is not a number"))?,
-                ),
+                last: Some(number(last)?),
             },
             ["status", word, ..] => return Err(format!("'{word}' says nothing to status").into()),
+            ["flows"] => Command::Flows {
+                json: self.json,
+                newest: None,
+            },
+            ["flows", newest] => Command::Flows {
+                json: self.json,
+                newest: Some(number(newest)?),
+            },
+            ["flows", ..] => return Err("flows wants a number or nothing".into()),
             ["trace", src, dst] => {
                 let trace = self.trace(endpoint(src)?, endpoint(dst)?)?;
                 Command::Trace(Box::new(trace))
@@ -287,6 +308,11 @@ impl Words {
     }
 }
 
+fn number(text: &str) -> Result<u32, lexopt::Error> {
+    let number = text.parse();
+    number.map_err(|_| format!("'{text}' is not a number").into())
+}
+
 type Endpoint = (IpAddr, Option<u16>);
 
 fn endpoint(text: &str) -> Result<Endpoint, lexopt::Error> {
@@ -326,6 +352,19 @@ mod tests {
             words("status --json").unwrap().command,
             Command::Status { json: true }
         );
+        for (line, command) in [
+            ("reload", Command::Reload { abort: false }),
+            ("reload --abort", Command::Reload { abort: true }),
+            ("suspend", Command::Suspend),
+            ("resume", Command::Resume),
+            ("clean", Command::Clean),
+        ] {
+            assert_eq!(words(line).unwrap().command, command, "{line}");
+        }
+        let flows = |json, newest| Command::Flows { json, newest };
+        assert_eq!(words("flows").unwrap().command, flows(false, None));
+        let many = words("flows 500 --json").unwrap().command;
+        assert_eq!(many, flows(true, Some(500)));
         let choose = |member: Option<&str>, json| Command::Choose {
             group: "g".to_owned(),
             member: member.map(str::to_owned),
@@ -336,10 +375,6 @@ mod tests {
             ("choose g --json", choose(None, true)),
             ("choose g m", choose(Some("m"), false)),
             ("choose g auto", choose(Some("auto"), false)),
-            ("reload", Command::Reload { abort: false }),
-            ("reload --abort", Command::Reload { abort: true }),
-            ("suspend", Command::Suspend),
-            ("resume", Command::Resume),
         ] {
             assert_eq!(words(line).unwrap().command, command, "{line}");
         }
@@ -390,6 +425,8 @@ mod tests {
             ("suspend --abort", "--abort goes with reload"),
             ("resume now", "not a command"),
             ("status --queries many", "'many' is not a number"),
+            ("flows many", "'many' is not a number"),
+            ("flows 1 2", "a number or nothing"),
             ("status 20", "'20' says nothing"),
             ("run --proto tcp", "go with trace"),
             ("trace 1.2.3.4", "wants a source and a destination"),

@@ -6,6 +6,7 @@
 mod beside;
 mod change;
 mod choices;
+mod flows;
 mod listeners;
 pub mod load;
 mod parts;
@@ -66,7 +67,7 @@ pub fn run(config: &Path, run_dir: &Path, state_dir: &Path) -> Result<()> {
         Err(error) => return Err(loaded.err().unwrap_or(error)),
     };
     // Also when this start comes to nothing: the dead instance cannot do it any more.
-    for error in kernel::clean_dead(run_dir) {
+    for error in kernel::clean_dead(run_dir, opens(&loaded)) {
         log::warn!(event = "kernel.clean", reason:% = error; "");
     }
     let result = match loaded {
@@ -84,6 +85,34 @@ pub fn run(config: &Path, run_dir: &Path, state_dir: &Path) -> Result<()> {
     // Not ours to remove when somebody put something else there.
     let _ = fs::remove_dir(run_dir);
     result
+}
+
+/// Whether a kill switch that a dead instance has left is to be opened: not by one that takes
+/// over, and not by a file that cannot be read.
+fn opens(loaded: &Result<Loaded>) -> bool {
+    let Ok(loaded) = loaded else { return false };
+    let main = &loaded.config.main;
+    !(main.enabled && main.kill_switch && !main.interfaces.is_empty())
+}
+
+/// Undoes what a dead instance has left, a kill switch too.
+///
+/// # Errors
+/// When an instance lives. What could not be undone is logged, and the last of it returned.
+pub fn clean(run_dir: &Path) -> Result<()> {
+    log_lines::init(log::LevelFilter::Warn);
+    if !run_dir.exists() {
+        return Ok(());
+    }
+    let control = Control::open(run_dir)?;
+    let mut errors = kernel::clean_dead(run_dir, true);
+    for error in &errors {
+        log::error!(event = "kernel.clean", reason:% = error; "");
+    }
+    drop(control);
+    // Not ours to remove when somebody put something else there.
+    let _ = fs::remove_dir(run_dir);
+    errors.pop().map_or(Ok(()), Err)
 }
 
 fn live(
@@ -111,11 +140,11 @@ fn live(
             Ok(())
         };
         let metrics = serve_metrics(metrics, status.clone());
-        let ways = parts.ways.clone();
         let changes = async {
             reloader.run().await;
             Ok(())
         };
+        let ways = parts.ways.clone();
         let served = parts
             .run()
             .or(control)

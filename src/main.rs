@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use dae::cli::{self, Cli, Command};
-use dae::control::{groups, queries, socket, status};
+use dae::control::{flows, groups, queries, socket, status};
 use dae::{Error, Result, daemon, trace};
 use serde_json::Value;
 
@@ -33,17 +33,19 @@ fn main() -> ExitCode {
 fn execute(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Run => daemon::run(&cli.config, &cli.run_dir, &cli.state_dir)?,
+        Command::Clean => daemon::clean(&cli.run_dir)?,
         Command::Check => return check(&cli),
         Command::Status { json } => return show_status(&cli, json),
+        Command::Reload { abort: false } => return order(&cli, "reload", status::reloaded),
+        Command::Reload { abort: true } => return order(&cli, "reload abort", status::reloaded),
+        Command::Suspend => return order(&cli, "suspend", status::suspended),
+        Command::Resume => return order(&cli, "resume", status::resumed),
+        Command::Flows { json, newest } => return show_flows(&cli, json, newest),
         Command::Choose {
             ref group,
             ref member,
             json,
         } => return choose(&cli, (group, member.as_deref()), json),
-        Command::Reload { abort: false } => return order(&cli, "reload", status::reloaded),
-        Command::Reload { abort: true } => return order(&cli, "reload abort", status::reloaded),
-        Command::Suspend => return order(&cli, "suspend", status::suspended),
-        Command::Resume => return order(&cli, "resume", status::resumed),
         Command::Queries { json, last } => return show_queries(&cli, json, last),
         Command::Trace(ref trace) => print(&trace::report(&cli, trace)?),
         Command::HelpConfig { markdown: true } => print(&dae::config::markdown()),
@@ -75,6 +77,14 @@ fn show_queries(cli: &Cli, json: bool, last: Option<u32>) -> Result<ExitCode> {
     let request = last.map_or("queries".to_owned(), |last| format!("queries {last}"));
     ask(cli, &request, |document| {
         show(&document, json, queries::render);
+        ExitCode::SUCCESS
+    })
+}
+
+fn show_flows(cli: &Cli, json: bool, newest: Option<u32>) -> Result<ExitCode> {
+    let request = newest.map_or("flows".to_owned(), |newest| format!("flows {newest}"));
+    ask(cli, &request, |document| {
+        show(&document, json, flows::render);
         ExitCode::SUCCESS
     })
 }

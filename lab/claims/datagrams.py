@@ -1,10 +1,11 @@
-"""UDP: echo, order, full cone, and the blocked port."""
+"""UDP: echo, order, full cone, QUIC, and the blocked port."""
 
 import contextlib
+import json
 import socket
 import time
 
-from lab import home
+from lab import home, peers
 from lab.claims.flows import proxy_out, router_wan
 from lab.net import NoAnswer
 from lab.tour import claim
@@ -80,6 +81,21 @@ def _outside(talking, host):
         raise NoAnswer(f"an answer of {sender[0]} instead of {host}")
     address, port = data.split()[:2]
     return address.decode(), int(port)
+
+
+@claim("QUIC through the proxy", home.FAMILIES)
+def quic(lab, row, family):
+    host, length = home.srv(family, home.BY_PREFIX), 2_000_000
+    row.did = f"a stream of {length:,} bytes to {host} and back"
+    began = time.monotonic()
+    done = lab.client.run(*peers.quic("client", host, str(home.QUIC_ECHO_PORT), str(length)))
+    if done.returncode != 0:
+        raise NoAnswer(done.stderr.strip().splitlines()[-1])
+    said = json.loads(done.stdout)
+    row.saw = (f"server saw {said['caller']}, {said['bytes']:,} bytes back, "
+               f"{(time.monotonic() - began) * 1000:.0f} ms")
+    row.want(said["caller"] == proxy_out(family), proxy_out(family))
+    row.want(said["same"], "the same bytes")
 
 
 @claim("UDP/443 blocked, counted", home.FAMILIES)

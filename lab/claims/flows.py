@@ -1,5 +1,6 @@
 """TCP: who goes direct, who through the proxy."""
 
+import json
 import socket
 import time
 
@@ -103,6 +104,24 @@ def download(lab, row, family):
     row.saw = f"server saw {caller}, SHA-256 {digest[:12]}..., {seconds:.1f} s"
     row.want(caller == proxy_out(family), proxy_out(family))
     row.want(digest == lab.web.digest, f"{lab.web.digest[:12]}...")
+
+
+@claim("iperf3 through the proxy: there, back, datagrams")
+def iperf3(lab, row):
+    host = home.srv(4, home.BY_PREFIX)
+    row.did = f"iperf3 to {host}, a second each"
+    for what, options in (("there", []), ("back", ["-R"]), ("datagrams", ["-u", "-b", "50M"])):
+        done = lab.client.run("iperf3", "-J", "-c", host, "-p", str(home.IPERF_PORT), "-t", "1",
+                              *options)
+        report = json.loads(done.stdout)
+        row.want("error" not in report, f"no error of iperf3, not {report.get('error')}")
+        end = report["end"]
+        arrived = end.get("sum_received") or end["sum"]
+        row.saw += f"{what} {arrived['bits_per_second'] / 1e6:,.0f} Mbit/s "
+        row.want(arrived["bytes"] > 1_000_000, "a megabyte at least")
+        if what == "datagrams":
+            row.saw += f"{arrived['lost_percent']:.1f} % lost"
+            row.want(arrived["lost_percent"] < 5, "next to none lost")
 
 
 @claim("half-close through the proxy", home.FAMILIES)

@@ -1,6 +1,7 @@
 """Two nodes in a group: one is killed, cut off, chosen, revived; all are; nothing works at all."""
 
 import contextlib
+import socket
 import time
 
 from lab import home, net
@@ -118,6 +119,35 @@ def silent(lab, row, family):
         echo_began = time.monotonic()
         echo(lab, row, second, family)
         row.want(time.monotonic() - echo_began < SOON, f"UDP within {SOON:.0f} s")
+
+
+@claim("group: a UDP session whose node falls silent goes on by the other", home.FAMILIES)
+def moved(lab, row, family):
+    row.did = "datagrams from one port while the first node is cut off"
+    host = home.srv(family, home.BY_GROUP)
+    with both(lab, row) as (first, second):
+        with lab.client.socket(socket.SOCK_DGRAM, family) as opened:
+            row.want(_caller(opened, host) == seen_as(first, family), seen_as(first, family))
+            first.mute()
+            began = time.monotonic()
+            callers = []
+
+            def other():
+                callers.append(_caller(opened, host))
+                return callers[-1] is not None
+
+            row.want(net.wait_for(other, CHECKED + SOON), "an answer again")
+            row.saw = f"{callers[-1]} answers after {time.monotonic() - began:.1f} s"
+            row.want(callers[-1] == seen_as(second, family), seen_as(second, family))
+
+
+def _caller(opened, host):
+    """Whom the echo saw; None if it did not answer soon."""
+    opened.settimeout(0.3)
+    opened.sendto(b"hello", (host, home.ECHO_PORT))
+    with contextlib.suppress(OSError):
+        return opened.recvfrom(2048)[0].split()[0].decode()
+    return None
 
 
 @claim("group: a node that is revived is seen and used")

@@ -44,12 +44,17 @@ impl Config {
             log_level: _,
             default: _,
             attach: _,
+            kill_switch: _,
             max_flows: _,
             max_names: _,
             max_udp_sessions: _,
             max_tcp_connections: _,
             tcp_idle: _,
             udp_idle: _,
+            udp_idle_dns: _,
+            udp_idle_quic: _,
+            drain: _,
+            leasefile: _,
             metrics,
         } = &self.main;
         let mut restart = Vec::new();

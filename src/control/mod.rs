@@ -1,8 +1,10 @@
 //! What the daemon says of itself: log lines, the status document, the control socket, metrics.
 
 pub mod dns_page;
+pub mod flows;
 pub mod groups;
 pub mod http;
+pub mod leases;
 pub mod limit;
 pub mod log;
 pub mod metrics;

@@ -39,7 +39,7 @@ impl Parts {
         };
         let shared = plumbing.clone();
         let decide = Rc::new(move |proto: Proto, src: SocketAddr, dst: SocketAddr| {
-            shared.verdict(proto, src, dst)
+            shared.decide(proto, src, dst)
         });
         let ways = Ways::new(config, seed(), Instant::now());
         let flow = replier

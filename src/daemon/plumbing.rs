@@ -17,9 +17,9 @@ use crate::error::{Error, IoContext as _, Result};
 use crate::kernel::devices::Network;
 use crate::kernel::{Datapath, DatapathConfig, FlowKey, Object, Ports};
 use crate::net::reactor::{Interest, Source};
-use crate::rules::image::Image;
+use crate::rules::image::{Decision, Image};
 use crate::rules::names::{NameTable, NameUpdate};
-use crate::rules::{Flow, Kept, Proto, Verdict};
+use crate::rules::{Flow, Kept, Proto};
 
 /// Where OpenWrt says which devices a network has.
 const NETWORKS: &str = "/etc/config/network";
@@ -54,6 +54,7 @@ impl Base {
             interfaces: config.main.interfaces.clone(),
             networks: networks(),
             attach: config.main.attach,
+            kill_switch: config.main.kill_switch,
             max_flows: config.main.max_flows,
             max_names: config.main.max_names,
             dns: config.dns.enabled,
@@ -207,11 +208,14 @@ impl Plumbing {
     }
 
     /// What was decided about a flow that arrived at our socket.
-    pub fn verdict(&self, proto: Proto, src: SocketAddr, dst: SocketAddr) -> Verdict {
+    pub fn decide(&self, proto: Proto, src: SocketAddr, dst: SocketAddr) -> Decision {
         let key = FlowKey { src, dst, proto };
         let datapath = self.datapath.borrow();
         if let Some(entry) = datapath.as_ref().and_then(|datapath| datapath.flow(&key)) {
-            return entry.verdict;
+            return Decision {
+                rule: entry.rule,
+                verdict: entry.verdict,
+            };
         }
         let flow = Flow {
             src: src.ip(),
@@ -226,7 +230,6 @@ impl Plumbing {
         self.image
             .borrow()
             .classify(&flow, self.names.borrow().vector_of(dst.ip()))
-            .verdict
     }
 
     /// An answer said that `name` has these addresses.

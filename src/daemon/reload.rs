@@ -202,7 +202,13 @@ impl Reloader {
             dns.reconfigure(&before, &config, prepared);
         }
         if let Some(flow) = &self.flow {
-            flow.reconfigure(&config, &gone, abort);
+            flow.reconfigure(&config);
+            let gone: Vec<_> = gone.iter().map(|way| way.id).collect();
+            if abort {
+                flow.cut(&gone);
+            } else {
+                flow.drain(&gone, Duration::from_secs(config.main.drain.into()));
+            }
         }
         log_lines::init(config.main.log_level);
         Ok(restart)

@@ -8,6 +8,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use super::choices::Choices;
+use super::flows;
 use super::parts::Parts;
 use super::plumbing::Plumbing;
 use super::reload::{Order, Reloader};
@@ -47,8 +48,8 @@ impl Status {
     }
 
     /// Answers requests on the control socket: `status`, `reload`, `reload abort`, `suspend`,
-    /// `resume`, `queries`, `queries N`, `names ADDRESS`, `group NAME`, `choose GROUP MEMBER` and
-    /// `choose GROUP auto`.
+    /// `resume`, `flows`, `flows N`, `queries`, `queries N`, `names ADDRESS`,
+    /// `group NAME`, `choose GROUP MEMBER` and `choose GROUP auto`.
     pub async fn answer(self: Rc<Self>, request: String) -> Option<Value> {
         let order = match request.as_str() {
             "reload" => Order::Reload { abort: false },
@@ -63,6 +64,8 @@ impl Status {
     fn tell(&self, request: &str) -> Option<Value> {
         match request.split_once(' ') {
             None if request == "status" => Some(self.document()),
+            None if request == "flows" => Some(self.flows(flows::USUAL)),
+            Some(("flows", newest)) => Some(self.flows(newest.parse().ok()?)),
             None if request == "queries" => Some(self.queries(usize::MAX)),
             Some(("queries", last)) => Some(self.queries(last.parse().ok()?)),
             Some(("names", addr)) => {
@@ -108,6 +111,13 @@ impl Status {
         document["reload"] = self.reloader.status();
         document["suspended"] = json!(self.plumbing.is_suspended());
         document
+    }
+
+    /// The newest flows; see [`flows::answer`].
+    fn flows(&self, newest: usize) -> Value {
+        let newest = newest.min(flows::MOST);
+        let list = self.flow.as_ref().map(|flow| flow.flows(newest));
+        flows::answer(&self.plumbing, &list.unwrap_or_default())
     }
 
     /// The last queries, oldest first: `{"bound": 100, "now": 12.5, "lines": [...]}`. `bound`
@@ -219,6 +229,7 @@ fn fates(counter: impl Fn(Count) -> Counter) -> Value {
         "resumed": packets(Count::Resumed),
         "fragments_dropped": packets(Count::Fragment),
         "failed_open": packets(Count::FailOpen),
+        "failed_closed": packets(Count::FailClosed),
         "flow_cache_full": packets(Count::FlowFull),
     })
 }

@@ -4,26 +4,28 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 
+use foldhash::fast::RandomState;
+
 /// Two generations: what is asked for moves to the young one, and the old one is forgotten as a
 /// whole when the young one has become `age` old, or full. What is not asked for is gone after
 /// twice `age` at the latest.
 #[derive(Debug)]
 pub struct Recent<K, V> {
-    young: HashMap<K, V>,
-    old: HashMap<K, V>,
+    young: HashMap<K, V, RandomState>,
+    old: HashMap<K, V, RandomState>,
     /// Entries per generation.
     room: usize,
     age: Duration,
     turned: Option<Instant>,
 }
 
-impl<K: Eq + Hash, V: Copy> Recent<K, V> {
+impl<K: Eq + Hash, V: Clone> Recent<K, V> {
     /// Remembers at most `limit` entries.
     pub fn new(limit: usize, age: Duration) -> Self {
         let room = (limit / 2).max(1);
         Self {
-            young: HashMap::new(),
-            old: HashMap::new(),
+            young: HashMap::default(),
+            old: HashMap::default(),
             room,
             age,
             turned: None,
@@ -39,14 +41,20 @@ impl<K: Eq + Hash, V: Copy> Recent<K, V> {
             self.turn(now);
         }
         if let Some(value) = self.young.get(&key) {
-            return *value;
+            return value.clone();
         }
         let value = self.old.remove(&key).unwrap_or_else(decide);
         if self.young.len() >= self.room {
             self.turn(now);
         }
-        self.young.insert(key, value);
+        self.young.insert(key, value.clone());
         value
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.young.clear();
+        self.old.clear();
     }
 
     fn turn(&mut self, now: Instant) {
@@ -80,6 +88,20 @@ mod tests {
         assert_eq!(recent.get(1, start, || 'a'), 'a');
         assert_eq!(recent.get(2, start + AGE, || 'b'), 'b');
         assert_eq!(recent.get(1, start + 2 * AGE, || 'c'), 'c');
+    }
+
+    #[test]
+    fn what_was_decided_before_is_forgotten_at_once() {
+        let mut recent = Recent::new(8, AGE);
+        let start = Instant::now();
+        recent.get(1, start, || 'a');
+        recent.get(2, start, || 'a');
+        // One is young, the other old.
+        recent.get(2, start + AGE, || 'x');
+        recent.clear();
+        for key in [1, 2] {
+            assert_eq!(recent.get(key, start + AGE, || 'b'), 'b');
+        }
     }
 
     proptest! {

@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 
 use futures_lite::future;
 
-use crate::net::reactor::Source;
-use crate::net::splice::PipePool;
+use super::live::Live;
+use crate::net::reactor::{Source, Timer};
+use crate::net::splice::{Pipe, PipePool};
 use crate::net::stream;
-use crate::outbound::ways::Traffic;
 
 /// After one FIN, a connection that is silent for so long ends. The same as a connection that
 /// conntrack has seen half closed (nf_conntrack_tcp_timeout_close_wait): a client that is
@@ -25,12 +25,16 @@ use crate::outbound::ways::Traffic;
 /// long through us as through plain NAT.
 pub const HALF_CLOSED_IDLE: Duration = Duration::from_secs(60);
 
+/// Until a pipe is asked for again when the system had none.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(200);
+
 /// Times that one direction moves bytes before others get their turn.
 const TURN: u32 = 16;
 
 /// What relay and sweep share of one connection.
 #[derive(Debug)]
 pub struct Connection {
+    live: Rc<Live>,
     client: Source<TcpStream>,
     /// Empty while being dialled.
     server: OnceCell<Source<TcpStream>>,
@@ -50,6 +54,22 @@ struct Direction {
     stalled: Cell<bool>,
 }
 
+impl Direction {
+    /// A pipe. When the system has no descriptors or no memory for one, bytes wait where they
+    /// are until it has: new flows are refused, those that are there go on.
+    async fn pipe(&self, pipes: &Rc<PipePool>) -> Pipe {
+        loop {
+            match pipes.pipe() {
+                Ok(pipe) => return pipe,
+                Err(error) => log::warn!(event = "flow.pipe", reason:% = error; ""),
+            }
+            self.stalled.set(true);
+            Timer::after(SHORTAGE_PAUSE).await;
+            self.stalled.set(false);
+        }
+    }
+}
+
 /// Why a sweep ends a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
@@ -61,12 +81,13 @@ pub enum Ending {
 
 impl Connection {
     /// A client's connection that is going to be dialled.
-    pub fn new(client: Source<TcpStream>, now: Instant) -> Self {
+    pub fn new(client: Source<TcpStream>, live: Rc<Live>) -> Self {
         Self {
             client,
             server: OnceCell::new(),
             moved: Cell::new(false),
-            active: Cell::new(now),
+            active: Cell::new(live.since()),
+            live,
             up: Direction::default(),
             down: Direction::default(),
         }
@@ -74,21 +95,28 @@ impl Connection {
 
     /// Relays until both directions have ended. On an error the side that had not been told
     /// everything is told so by a reset.
-    pub async fn relay(
-        &self,
-        server: Source<TcpStream>,
-        pipes: &Rc<PipePool>,
-        traffic: &Traffic,
-    ) -> io::Result<()> {
+    pub async fn relay(&self, server: Source<TcpStream>, pipes: &Rc<PipePool>) -> io::Result<()> {
         self.moved.set(true);
         let server = self.server.get_or_init(|| server);
-        let up = self.pump(&self.client, server, pipes, &self.up, &traffic.up);
-        let down = self.pump(server, &self.client, pipes, &self.down, &traffic.down);
+        let count = |bytes| self.live.add_up(bytes);
+        let up = self.pump(&self.client, server, pipes, &self.up, count);
+        let count = |bytes| self.live.add_down(bytes);
+        let down = self.pump(server, &self.client, pipes, &self.down, count);
         let result = future::try_zip(up, down).await.map(drop);
         if result.is_err() {
             self.reset_unfinished();
         }
         result
+    }
+
+    /// What is known of the flow.
+    pub fn live(&self) -> &Rc<Live> {
+        &self.live
+    }
+
+    /// Both sides are to learn that this does not end well.
+    pub fn cut(&self) {
+        self.reset_unfinished();
     }
 
     /// The client cannot be served.
@@ -145,10 +173,10 @@ impl Connection {
         to: &Source<TcpStream>,
         pipes: &Rc<PipePool>,
         direction: &Direction,
-        total: &Cell<u64>,
+        count: impl Fn(u64),
     ) -> io::Result<()> {
         let mut turns = 0;
-        let mut pipe = pipes.pipe()?;
+        let mut pipe = direction.pipe(pipes).await;
         loop {
             match from.try_read(|from| pipe.fill(from)) {
                 Ok(0) => break,
@@ -156,7 +184,7 @@ impl Connection {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     drop(pipe);
                     from.readable().await;
-                    pipe = pipes.pipe()?;
+                    pipe = direction.pipe(pipes).await;
                     turns = 0;
                     continue;
                 }
@@ -166,7 +194,7 @@ impl Connection {
             while pipe.filled() > 0 {
                 match to.try_write(|to| pipe.drain(to)) {
                     Ok(moved) => {
-                        total.set(total.get() + moved as u64);
+                        count(moved as u64);
                         self.moved.set(true);
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

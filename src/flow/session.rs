@@ -2,14 +2,22 @@
 //!
 //! A session is a client's address with an outbound; all of its datagrams share one upstream
 //! socket, wherever they go. The table owns a worker per session, made when the session is
-//! and dropped with it, so there are never more workers than sessions. A worker names its
+//! and dropped with it, so there are exactly as many workers as sessions. A worker names its
 //! session by [`Id`], which no later session has.
 
-use std::collections::{BTreeMap, HashMap};
+mod failures;
+mod order;
+
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use foldhash::fast::RandomState;
+
+use super::kind::{KINDS, Kind};
 use crate::outbound::ways::WayId;
+use failures::Failures;
+use order::Lists;
 
 /// What tells sessions apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,7 +31,7 @@ pub struct Key {
 /// One session, never another one with the same key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Id {
-    key: Key,
+    place: u32,
     serial: u64,
 }
 
@@ -36,10 +44,24 @@ pub struct Limits {
     pub queue: usize,
     /// Bytes that wait in all queues together.
     pub queue_bytes: usize,
-    /// A session without a datagram for so long ends.
-    pub idle: Duration,
+    /// A session without a datagram for so long ends, by [`Kind::index`]. One that carried
+    /// several kinds has the longest of their times.
+    pub idle: [Duration; KINDS],
     /// An outbound that failed a client is not asked again for that client for so long.
     pub retry: Duration,
+}
+
+/// A datagram of a client.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival<'a> {
+    /// Whose session.
+    pub key: Key,
+    /// Where the client sent it.
+    pub destination: SocketAddr,
+    /// What it is part of.
+    pub kind: Kind,
+    /// UDP payload.
+    pub payload: &'a [u8],
 }
 
 /// A datagram that waits for its session.
@@ -65,9 +87,10 @@ pub enum Offer<'a, W> {
 /// How a session ended; its worker is no longer the table's.
 #[derive(Debug, PartialEq, Eq)]
 pub enum End<W> {
-    /// Before it was ready or soon after: the outbound is not asked again for a while.
+    /// It never became ready, or ended soon after for the second time in a row: the outbound is
+    /// not asked again for a while.
     Failed(W),
-    /// After a life.
+    /// The far side ended it. The client's next datagram begins another one.
     Closed(W),
 }
 
@@ -80,10 +103,15 @@ pub struct Counts {
     pub expired: u64,
     /// Sessions ended to make room.
     pub evicted: u64,
-    /// Sessions whose outbound failed, at once or within `Limits::retry`.
+    /// Sessions whose outbound failed; see [`End::Failed`].
     pub failed: u64,
     /// Sessions ended by the far side.
     pub ended: u64,
+    /// Sessions ended because their outbound is configured no more.
+    pub cut: u64,
+    /// Workers that came to their end and found their session gone. A worker goes with its
+    /// session, so this stays 0.
+    pub removal_failed: u64,
     /// Datagrams dropped because the queue of a session being dialled was full.
     pub dropped_queue_full: u64,
     /// Datagrams dropped because the session's outbound failed, before or a moment ago.
@@ -93,27 +121,27 @@ pub struct Counts {
 }
 
 struct Session<W> {
+    key: Key,
     serial: u64,
-    /// Key of `Table::order`.
-    turn: u64,
     used: Instant,
+    /// The kind with the longest idle time of those that came.
+    kind: Kind,
     stage: Stage,
-    /// None exactly in [`Stage::Failed`].
-    worker: Option<W>,
+    worker: W,
 }
 
 enum Stage {
     Dialling { queue: Vec<Queued> },
     Ready { since: Instant },
-    Failed { until: Instant },
 }
 
 /// Sessions by key, and in the order of their last use.
 pub struct Table<W> {
     limits: Limits,
-    sessions: HashMap<Key, Session<W>>,
-    order: BTreeMap<u64, Key>,
-    last_turn: u64,
+    places: HashMap<Key, u32, RandomState>,
+    /// A list per kind, as each has its own idle time.
+    sessions: Lists<Session<W>, KINDS>,
+    failures: Failures<Key>,
     last_serial: u64,
     queued_bytes: usize,
     counts: Counts,
@@ -124,9 +152,9 @@ impl<W> Table<W> {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
-            sessions: HashMap::new(),
-            order: BTreeMap::new(),
-            last_turn: 0,
+            places: HashMap::default(),
+            sessions: Lists::new(),
+            failures: Failures::new(limits.sessions, limits.retry),
             last_serial: 0,
             queued_bytes: 0,
             counts: Counts::default(),
@@ -135,15 +163,28 @@ impl<W> Table<W> {
 
     /// True when nothing is there to expire.
     pub fn is_empty(&self) -> bool {
-        self.sessions.is_empty()
+        self.sessions.len() == 0 && self.failures.is_empty()
     }
 
-    /// Sessions with a worker.
+    /// Sessions, and so workers.
     pub fn active(&self) -> usize {
-        self.sessions
-            .values()
-            .filter(|session| session.worker.is_some())
-            .count()
+        self.sessions.len()
+    }
+
+    /// Datagrams and bytes that wait in all queues.
+    pub fn queued(&self) -> (usize, usize) {
+        let waiting = |session: &Session<W>| match &session.stage {
+            Stage::Dialling { queue } => queue.len(),
+            Stage::Ready { .. } => 0,
+        };
+        let datagrams = self.sessions.iter().map(|(_, session)| waiting(session));
+        (datagrams.sum(), self.queued_bytes)
+    }
+
+    /// Workers of all sessions and when each was used last, in no order.
+    pub fn workers(&self) -> impl Iterator<Item = (&W, Kind, Instant)> {
+        let sessions = self.sessions.iter().map(|(_, session)| session);
+        sessions.map(|session| (&session.worker, session.kind, session.used))
     }
 
     /// Events since the start.
@@ -151,32 +192,46 @@ impl<W> Table<W> {
         self.counts
     }
 
+    /// Other idle times, from now on; of [`Limits::idle`].
+    pub fn set_idle(&mut self, idle: [Duration; KINDS]) {
+        self.limits.idle = idle;
+    }
+
+    /// Another bound of sessions; those that are too many end, the least recently used first.
+    pub fn set_limit(&mut self, sessions: usize) {
+        self.limits.sessions = sessions.max(1);
+        while self.sessions.len() > self.limits.sessions
+            && let Some(oldest) = self.sessions.oldest_of_all()
+        {
+            self.drop_unsent(oldest);
+            self.counts.evicted += 1;
+        }
+    }
+
     /// A client's datagram. `open` is called when it begins a session, and returns the worker
     /// that shall dial and then call [`Table::ready`] or [`Table::end`].
     pub fn offer(
         &mut self,
-        key: Key,
-        destination: SocketAddr,
-        payload: &[u8],
+        arrival: Arrival<'_>,
         now: Instant,
         open: impl FnOnce(Id) -> W,
     ) -> Offer<'_, W> {
-        match self.sessions.get(&key).map(|session| &session.stage) {
-            Some(Stage::Failed { until }) if now < *until => {
+        let Arrival { key, payload, .. } = arrival;
+        let place = match self.places.get(&key) {
+            Some(&place) => {
+                self.renew(place, Some(arrival.kind), now);
+                place
+            }
+            None if self.failures.refuses(&key, now) => {
                 self.counts.dropped_failed += 1;
                 return Offer::Dropped;
             }
-            Some(Stage::Failed { .. }) => {
-                self.remove(key);
-                self.insert(key, now, open);
-            }
-            Some(_) => self.renew(key, now),
-            None => self.insert(key, now, open),
-        }
-        match self.sessions.get_mut(&key) {
+            None => self.insert(key, arrival.kind, now, open),
+        };
+        match self.sessions.get_mut(place) {
             Some(Session {
                 stage: Stage::Ready { .. },
-                worker: Some(worker),
+                worker,
                 ..
             }) => Offer::Send(worker),
             Some(Session {
@@ -186,7 +241,7 @@ impl<W> Table<W> {
                 && self.queued_bytes + payload.len() <= self.limits.queue_bytes =>
             {
                 queue.push(Queued {
-                    destination,
+                    destination: arrival.destination,
                     payload: payload.into(),
                 });
                 self.queued_bytes += payload.len();
@@ -202,118 +257,169 @@ impl<W> Table<W> {
     /// The session's outbound is there: the worker, and what waited for it, oldest first.
     /// None when the session has ended meanwhile.
     pub fn ready(&mut self, id: Id, now: Instant) -> Option<(&mut W, Vec<Queued>)> {
-        let session = self.current(id)?;
+        let session = current(&mut self.sessions, id)?;
         let Stage::Dialling { queue } = &mut session.stage else {
             return None;
         };
         let queue = std::mem::take(queue);
         session.stage = Stage::Ready { since: now };
         self.queued_bytes -= bytes(&queue);
-        let worker = self.current(id)?.worker.as_mut()?;
-        Some((worker, queue))
+        Some((&mut session.worker, queue))
     }
 
     /// A datagram came back: the session lives on. False when it has ended.
     pub fn touch(&mut self, id: Id, now: Instant) -> bool {
-        let current = self.current(id).is_some();
-        if current {
-            self.renew(id.key, now);
+        let is_there = current(&mut self.sessions, id).is_some();
+        if is_there {
+            self.renew(id.place, None, now);
         }
-        current
+        is_there
     }
 
-    /// The outbound failed, or the far side ended the session. If that was soon, it is
-    /// remembered. None when the session has ended already.
+    /// The outbound failed, or the far side ended the session. None when it has ended already.
     pub fn end(&mut self, id: Id, now: Instant) -> Option<End<W>> {
-        let retry = self.limits.retry;
-        let session = self.current(id)?;
-        let queue = match &mut session.stage {
-            Stage::Dialling { queue } => std::mem::take(queue),
-            Stage::Ready { since } if now.saturating_duration_since(*since) < retry => Vec::new(),
-            Stage::Ready { .. } => {
-                self.counts.ended += 1;
-                return self.remove(id.key).map(End::Closed);
+        if current(&mut self.sessions, id).is_none() {
+            self.counts.removal_failed += 1;
+            return None;
+        }
+        let session = self.take(id.place)?;
+        let failed = match &session.stage {
+            Stage::Dialling { queue } => {
+                self.counts.dropped_failed += queue.len() as u64;
+                self.failures.refuse(session.key, now);
+                true
             }
-            Stage::Failed { .. } => return None,
+            Stage::Ready { since } => {
+                let soon = now.saturating_duration_since(*since) < self.limits.retry;
+                soon && self.failures.ended_soon(session.key, now)
+            }
         };
-        session.stage = Stage::Failed { until: now + retry };
-        let worker = session.worker.take();
-        self.counts.failed += 1;
-        self.counts.dropped_failed += queue.len() as u64;
-        self.queued_bytes -= bytes(&queue);
-        worker.map(End::Failed)
+        if failed {
+            self.counts.failed += 1;
+            Some(End::Failed(session.worker))
+        } else {
+            self.counts.ended += 1;
+            Some(End::Closed(session.worker))
+        }
     }
 
-    /// Ends sessions that have not been used for `Limits::idle`.
+    /// Ends sessions that have not been used for the time of their kind.
     pub fn expire(&mut self, now: Instant) {
-        while let Some((_, &key)) = self.order.first_key_value() {
-            let used = self.sessions.get(&key).map_or(now, |session| session.used);
-            if now.saturating_duration_since(used) < self.limits.idle {
-                break;
-            }
-            if self.remove(key).is_some() {
+        for kind in Kind::ALL {
+            let idle = self.limits.idle[kind.index()];
+            while let Some((place, session)) = self.sessions.oldest(kind.index())
+                && now.saturating_duration_since(session.used) >= idle
+            {
+                self.drop_unsent(place);
                 self.counts.expired += 1;
+            }
+        }
+        self.failures.expire(now);
+    }
+
+    /// Ends those sessions; how many there were.
+    pub fn cut(&mut self, which: impl Fn(&Key, &W) -> bool) -> usize {
+        let places = self.find(which);
+        for place in &places {
+            self.drop_unsent(*place);
+        }
+        self.counts.cut += places.len() as u64;
+        places.len()
+    }
+
+    /// The client's next datagrams begin other sessions. Those that are there hand back answers
+    /// until they end.
+    pub fn retire(&mut self, which: impl Fn(&Key, &W) -> bool) {
+        for place in self.find(which) {
+            if let Some(session) = self.sessions.get_mut(place) {
+                forget(&mut self.places, &session.key, place);
             }
         }
     }
 
     /// Ends all sessions.
     pub fn clear(&mut self) {
-        self.sessions.clear();
-        self.order.clear();
+        self.places.clear();
+        self.sessions = Lists::new();
+        self.failures.clear();
         self.queued_bytes = 0;
     }
 
-    fn current(&mut self, id: Id) -> Option<&mut Session<W>> {
-        self.sessions
-            .get_mut(&id.key)
-            .filter(|session| session.serial == id.serial)
+    fn find(&self, which: impl Fn(&Key, &W) -> bool) -> Vec<u32> {
+        let sessions = self.sessions.iter();
+        let found = sessions.filter(|(_, session)| which(&session.key, &session.worker));
+        found.map(|(place, _)| place).collect()
     }
 
-    fn insert(&mut self, key: Key, now: Instant, open: impl FnOnce(Id) -> W) {
+    fn insert(&mut self, key: Key, kind: Kind, now: Instant, open: impl FnOnce(Id) -> W) -> u32 {
         if self.sessions.len() >= self.limits.sessions
-            && let Some((_, &oldest)) = self.order.first_key_value()
-            && self.remove(oldest).is_some()
+            && let Some(oldest) = self.sessions.oldest_of_all()
         {
+            self.drop_unsent(oldest);
             self.counts.evicted += 1;
         }
         self.last_serial += 1;
-        self.last_turn += 1;
-        let serial = self.last_serial;
-        let worker = open(Id { key, serial });
-        let session = Session {
-            serial,
-            turn: self.last_turn,
-            used: now,
-            stage: Stage::Dialling { queue: Vec::new() },
-            worker: Some(worker),
-        };
-        self.sessions.insert(key, session);
-        self.order.insert(self.last_turn, key);
         self.counts.created += 1;
+        let serial = self.last_serial;
+        let place = self.sessions.next_place();
+        let session = Session {
+            key,
+            serial,
+            used: now,
+            kind,
+            stage: Stage::Dialling { queue: Vec::new() },
+            worker: open(Id { place, serial }),
+        };
+        let inserted = self.sessions.insert(kind.index(), session);
+        debug_assert_eq!(inserted, place);
+        self.places.insert(key, place);
+        place
     }
 
-    fn renew(&mut self, key: Key, now: Instant) {
-        let Some(session) = self.sessions.get_mut(&key) else {
+    fn renew(&mut self, place: u32, kind: Option<Kind>, now: Instant) {
+        let idle = &self.limits.idle;
+        let Some(session) = self.sessions.get_mut(place) else {
             return;
         };
         session.used = now;
-        if session.turn != self.last_turn {
-            self.order.remove(&session.turn);
-            self.last_turn += 1;
-            session.turn = self.last_turn;
-            self.order.insert(self.last_turn, key);
+        if let Some(kind) = kind
+            && idle[kind.index()] > idle[session.kind.index()]
+        {
+            session.kind = kind;
+        }
+        let list = session.kind.index();
+        self.sessions.renew(place, list);
+    }
+
+    /// Ends a session, and with it what waited.
+    fn drop_unsent(&mut self, place: u32) {
+        if let Some(session) = self.take(place)
+            && let Stage::Dialling { queue } = &session.stage
+        {
+            self.counts.dropped_unsent += queue.len() as u64;
         }
     }
 
-    fn remove(&mut self, key: Key) -> Option<W> {
-        let session = self.sessions.remove(&key)?;
-        self.order.remove(&session.turn);
+    fn take(&mut self, place: u32) -> Option<Session<W>> {
+        let session = self.sessions.remove(place)?;
+        forget(&mut self.places, &session.key, place);
         if let Stage::Dialling { queue } = &session.stage {
             self.queued_bytes -= bytes(queue);
-            self.counts.dropped_unsent += queue.len() as u64;
         }
-        session.worker
+        Some(session)
+    }
+}
+
+/// The session that a worker means, unless another one has taken its place.
+fn current<W>(sessions: &mut Lists<Session<W>, KINDS>, id: Id) -> Option<&mut Session<W>> {
+    let session = sessions.get_mut(id.place);
+    session.filter(|session| session.serial == id.serial)
+}
+
+/// Takes a session's key away, but not that of a later one.
+fn forget(places: &mut HashMap<Key, u32, RandomState>, key: &Key, place: u32) {
+    if places.get(key) == Some(&place) {
+        places.remove(key);
     }
 }
 

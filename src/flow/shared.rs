@@ -1,14 +1,16 @@
 //! What the TCP and the UDP side share: the outbounds, who decides, and the wake-up of the sweep.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
 use crate::net::notify::Notify;
-use crate::outbound::ways::{WayId, Ways};
-use crate::rules::{Action, Proto, Verdict};
+use crate::outbound::ways::{Way, Ways};
+use crate::rules::image::Decision;
+use crate::rules::{Action, Proto, Rule};
 
 /// Decides a flow: transport, client, original destination.
-pub type Decide = Rc<dyn Fn(Proto, SocketAddr, SocketAddr) -> Verdict>;
+pub type Decide = Rc<dyn Fn(Proto, SocketAddr, SocketAddr) -> Decision>;
 
 /// The index of direct in `Config::outbounds`.
 const DIRECT: u16 = 0;
@@ -16,40 +18,63 @@ const DIRECT: u16 = 0;
 pub(super) struct Shared {
     pub ways: Rc<Ways>,
     pub decide: Decide,
+    /// Names of the rules in force.
+    rules: RefCell<Vec<Rc<str>>>,
     /// There is something to sweep.
     pub busy: Notify,
 }
 
+/// What a rule said of a flow.
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
+    pub way: Rc<Way>,
+    /// Of the rules in force; None: the default.
+    pub rule: Option<u16>,
+}
+
 impl Shared {
-    pub fn new(ways: Rc<Ways>, decide: Decide) -> Self {
+    pub fn new(ways: Rc<Ways>, rules: &[Rule], decide: Decide) -> Self {
         Self {
             ways,
             decide,
+            rules: RefCell::new(names(rules)),
             busy: Notify::default(),
         }
     }
 
+    /// Other rules are in force.
+    pub fn set_rules(&self, rules: &[Rule]) {
+        self.rules.replace(names(rules));
+    }
+
     /// What a new flow asks for; None when it is blocked.
-    pub fn decide(&self, proto: Proto, client: SocketAddr, to: SocketAddr) -> Option<WayId> {
-        let verdict = (self.decide)(proto, client, to);
+    pub fn decide(&self, proto: Proto, client: SocketAddr, to: SocketAddr) -> Option<Asked> {
+        if is_own(to) {
+            return None;
+        }
+        let Decision { rule, verdict } = (self.decide)(proto, client, to);
         let outbound = match verdict.action {
             Action::Direct => DIRECT,
             Action::Block => return None,
             Action::Proxy => verdict.outbound,
         };
-        self.ways.id(outbound.into())
+        let way = self.ways.get(self.ways.id(outbound.into())?)?;
+        Some(Asked { way, rule })
     }
 
-    /// For the log.
-    pub fn name(&self, asked: WayId) -> Box<str> {
-        self.ways
-            .get(asked)
-            .map_or_else(Box::default, |way| way.name.clone())
+    /// Of a rule in force.
+    pub fn rule_name(&self, rule: Option<u16>) -> Option<Rc<str>> {
+        let rules = self.rules.borrow();
+        rules.get(usize::from(rule?)).cloned()
     }
+}
+
+fn names(rules: &[Rule]) -> Vec<Rc<str>> {
+    rules.iter().map(|rule| rule.name.as_str().into()).collect()
 }
 
 /// True for destinations that were never intercepted: somebody on this machine talks to our
 /// listener itself.
-pub(super) fn is_own(destination: SocketAddr) -> bool {
+fn is_own(destination: SocketAddr) -> bool {
     destination.ip().is_loopback() || destination.ip().is_unspecified()
 }

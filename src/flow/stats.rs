@@ -20,19 +20,27 @@ pub struct FlowStats {
 pub struct TcpStats {
     /// Being dialled or relayed now.
     pub active: u64,
+    /// Tasks that serve them, counted by themselves: as many as connections.
+    pub workers: u64,
     /// Taken on.
     pub opened: u64,
     /// Reset because `max_tcp_connections` was reached.
     pub refused_full: u64,
     /// Reset because a rule blocks them, or their destination is this machine.
     pub refused_blocked: u64,
+    /// Reset because there were no descriptors or no memory for them.
+    pub refused_shortage: u64,
     /// Reset because the outbound failed.
     pub dial_failed: u64,
     /// Ended because no byte moved for too long.
     pub idle: u64,
     /// Ended by a reset or another error of one side.
     pub broken: u64,
-    /// Times that accepting failed, for want of descriptors or memory.
+    /// Ended because their outbound is configured no more.
+    pub cut: u64,
+    /// Ended when both sides had said all.
+    pub closed: u64,
+    /// Times that accepting failed for want of descriptors or memory, and was tried again later.
     pub accept_failed: u64,
 }
 
@@ -41,6 +49,12 @@ pub struct TcpStats {
 pub struct UdpStats {
     /// Sessions that are being dialled or ready.
     pub active: u64,
+    /// Tasks that serve them, counted by themselves: as many as sessions.
+    pub workers: u64,
+    /// Datagrams that wait for a session to be dialled.
+    pub queued: u64,
+    /// Their bytes.
+    pub queued_bytes: u64,
     /// Sessions begun and ended, datagrams dropped before they had a socket.
     #[serde(flatten)]
     pub sessions: session::Counts,
@@ -75,4 +89,12 @@ macro_rules! count {
         $cell.set(stats);
     }};
 }
-pub(super) use count;
+/// The same of more than one.
+macro_rules! add {
+    ($cell:expr, $field:ident, $count:expr) => {{
+        let mut stats = $cell.get();
+        stats.$field += $count;
+        $cell.set(stats);
+    }};
+}
+pub(super) use {add, count};

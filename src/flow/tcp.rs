@@ -1,7 +1,7 @@
 //! Intercepted TCP connections: accept, decide, dial, relay. I/O.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 
 use futures_lite::future;
 
+use super::live::{Counted, Listed, Live, Newest, Workers};
 use super::relay::{Connection, Ending};
-use super::shared::{Shared, is_own};
+use super::shared::Shared;
 use super::stats::{TcpStats, count};
 use crate::net::reactor::{self, Interest, Source, Task, Timer};
+use crate::net::reserve::Reserve;
 use crate::net::splice::PipePool;
 use crate::net::{listen, stream};
 use crate::outbound::dial;
@@ -28,11 +30,14 @@ const TURN: usize = 16;
 
 pub(super) struct Tcp {
     shared: Rc<Shared>,
-    limit: usize,
-    idle: Duration,
-    connections: RefCell<HashMap<u64, Entry>>,
+    limit: Cell<usize>,
+    idle: Cell<Duration>,
+    /// In the order of their beginning.
+    connections: RefCell<BTreeMap<u64, Entry>>,
     last: Cell<u64>,
     pipes: Rc<PipePool>,
+    reserve: Reserve,
+    workers: Workers,
     stats: Cell<TcpStats>,
 }
 
@@ -46,11 +51,13 @@ impl Tcp {
     pub fn new(shared: Rc<Shared>, limit: usize, idle: Duration) -> Self {
         Self {
             shared,
-            limit,
-            idle,
+            limit: Cell::new(limit),
+            idle: Cell::new(idle),
             connections: RefCell::default(),
             last: Cell::default(),
             pipes: Rc::default(),
+            reserve: Reserve::default(),
+            workers: Workers::default(),
             stats: Cell::default(),
         }
     }
@@ -58,6 +65,7 @@ impl Tcp {
     pub fn stats(&self) -> TcpStats {
         TcpStats {
             active: self.connections.borrow().len() as u64,
+            workers: self.workers.count(),
             ..self.stats.get()
         }
     }
@@ -77,7 +85,7 @@ impl Tcp {
                     turns = 0;
                     continue;
                 }
-                Err(error) if is_shortage(&error) => self.pause(&error).await,
+                Err(error) if is_shortage(&error) => self.refuse_or_pause(&listener, &error).await,
                 // About that connection alone: it was reset before we came (accept(2)).
                 Err(_) => {}
             }
@@ -92,7 +100,7 @@ impl Tcp {
     /// Once a second: ends what has been quiet for too long or broke unseen.
     pub fn sweep(&self, now: Instant) {
         self.connections.borrow_mut().retain(|_, entry| {
-            match entry.connection.verdict(now, self.idle) {
+            match entry.connection.verdict(now, self.idle.get()) {
                 None => return true,
                 Some(Ending::Idle) => count!(self.stats, idle),
                 Some(Ending::Broken) => count!(self.stats, broken),
@@ -105,23 +113,64 @@ impl Tcp {
         self.connections.borrow_mut().clear();
     }
 
-    async fn pause(&self, error: &io::Error) {
-        count!(self.stats, accept_failed);
-        log::warn!(event = "flow.accept", reason:% = error; "");
-        Timer::after(SHORTAGE_PAUSE).await;
+    /// Those that are there stay.
+    pub fn set_limit(&self, limit: usize) {
+        self.limit.set(limit);
+    }
+
+    pub fn set_idle(&self, idle: Duration) {
+        self.idle.set(idle);
+    }
+
+    /// Ends the connections of these ways.
+    pub fn cut(&self, ways: &[WayId]) {
+        self.connections.borrow_mut().retain(|_, entry| {
+            let stays = !entry.connection.live().uses(ways);
+            if !stays {
+                entry.connection.cut();
+                count!(self.stats, cut);
+            }
+            stays
+        });
+    }
+
+    /// Shows all connections.
+    pub fn list(&self, newest: &mut Newest<Listed>) {
+        for entry in self.connections.borrow().values() {
+            let live = entry.connection.live();
+            newest.add(live.since(), (Rc::clone(live), None));
+        }
+    }
+
+    /// There are no descriptors or no memory for a connection that waits.
+    async fn refuse_or_pause(&self, listener: &Source<TcpListener>, error: &io::Error) {
+        match listener.try_read(|listener| self.reserve.refuse(listener)) {
+            // Without descriptors even that nobody waits is told as a shortage.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => listener.readable().await,
+            Ok(()) => {
+                count!(self.stats, refused_shortage);
+                log::warn!(event = "flow.shortage", proto = "tcp", reason:% = error; "");
+            }
+            Err(_) => {
+                count!(self.stats, accept_failed);
+                log::warn!(event = "flow.accept", reason:% = error; "");
+                Timer::after(SHORTAGE_PAUSE).await;
+            }
+        }
     }
 
     fn take(self: &Rc<Self>, stream: TcpStream, client: SocketAddr) {
-        if self.connections.borrow().len() >= self.limit {
+        let limit = self.limit.get();
+        if self.connections.borrow().len() >= limit {
             count!(self.stats, refused_full);
-            log::warn!(event = "flow.full", proto = "tcp", limit = self.limit; "");
+            log::warn!(event = "flow.full", proto = "tcp", limit; "");
             return stream::reset_on_close(&stream);
         }
         // Without a local address the connection is gone already.
         let Ok(to) = stream.local_addr() else { return };
         let asked = match self.shared.decide(Proto::Tcp, client, to) {
-            Some(asked) if !is_own(to) => asked,
-            _ => {
+            Some(asked) => asked,
+            None => {
                 count!(self.stats, refused_blocked);
                 return stream::reset_on_close(&stream);
             }
@@ -129,20 +178,18 @@ impl Tcp {
         let stream = match Source::new(stream, Interest::Both) {
             Ok(stream) => stream,
             Err(error) => {
-                log::warn!(event = "flow.fail", proto = "tcp", src:% = client, reason:% = error; "");
+                count!(self.stats, refused_shortage);
+                log::warn!(event = "flow.shortage", proto = "tcp", reason:% = error; "");
                 return;
             }
         };
-        let connection = Rc::new(Connection::new(stream, Instant::now()));
+        let rule = self.shared.rule_name(asked.rule);
+        let live = Live::new(Proto::Tcp, (client, to), asked.way, rule, Instant::now());
+        let connection = Rc::new(Connection::new(stream, Rc::new(live)));
         self.last.set(self.last.get() + 1);
         let id = self.last.get();
-        let flow = Flow {
-            id,
-            client,
-            to,
-            asked,
-        };
-        let task = reactor::spawn(Rc::clone(self).serve(Rc::clone(&connection), flow));
+        let counted = self.workers.enter();
+        let task = reactor::spawn(Rc::clone(self).serve(id, Rc::clone(&connection), counted));
         self.connections
             .borrow_mut()
             .insert(id, Entry { connection, task });
@@ -150,42 +197,39 @@ impl Tcp {
         self.shared.busy.notify();
     }
 
-    async fn serve(self: Rc<Self>, connection: Rc<Connection>, flow: Flow) {
-        self.carry(&connection, &flow).await;
-        if let Some(entry) = self.connections.borrow_mut().remove(&flow.id) {
+    async fn serve(self: Rc<Self>, id: u64, connection: Rc<Connection>, _counted: Counted) {
+        self.carry(&connection).await;
+        let entry = self.connections.borrow_mut().remove(&id);
+        if let Some(entry) = entry {
             // Dropping the task would cancel it; it is at its end.
             entry.task.detach();
         }
     }
 
-    async fn carry(&self, connection: &Connection, flow: &Flow) {
-        let Flow { client, to, .. } = flow;
-        let (way, server) = match dial::tcp(&self.shared.ways, flow.asked, *to).await {
+    async fn carry(&self, connection: &Connection) {
+        let live = connection.live();
+        let (client, to) = (live.client, live.destination);
+        let (way, server) = match dial::tcp(&self.shared.ways, live.asked().id, to).await {
             Ok(dialled) => dialled,
             Err(error) => {
                 count!(self.stats, dial_failed);
-                let name = self.shared.name(flow.asked);
-                log::warn!(event = "flow.fail", proto = "tcp", node = &*name,
+                log::warn!(event = "flow.fail", proto = "tcp", node = live.node_name(),
                     src:% = client, dst:% = to, reason:% = error; "");
                 return connection.refuse();
             }
         };
-        log::debug!(event = "flow.open", proto = "tcp", node = &*way.name,
+        live.carried_by(&way);
+        log::debug!(event = "flow.open", proto = "tcp", node = live.node_name(),
             src:% = client, dst:% = to; "");
-        if let Err(error) = connection.relay(server, &self.pipes, &way.traffic).await {
-            count!(self.stats, broken);
-            log::debug!(event = "flow.broken", proto = "tcp", node = &*way.name,
-                src:% = client, dst:% = to, reason:% = error; "");
+        match connection.relay(server, &self.pipes).await {
+            Ok(()) => count!(self.stats, closed),
+            Err(error) => {
+                count!(self.stats, broken);
+                log::debug!(event = "flow.broken", proto = "tcp", node = live.node_name(),
+                    src:% = client, dst:% = to, reason:% = error; "");
+            }
         }
     }
-}
-
-/// One connection's name, and what it asks for.
-struct Flow {
-    id: u64,
-    client: SocketAddr,
-    to: SocketAddr,
-    asked: WayId,
 }
 
 fn is_shortage(error: &io::Error) -> bool {

@@ -16,7 +16,7 @@ use super::hooks::{AttachedDevice, Hooks, Tools};
 use super::netlink::{Client, Monitor};
 use super::object::{MAX_OWN, Object};
 use super::ports::Ports;
-use super::state::Journal;
+use super::state::{DeviceState, Journal};
 use super::{addresses, attach, links, sysctl};
 use crate::config::Attach;
 use crate::error::{Error, IoContext, Result};
@@ -36,6 +36,8 @@ pub struct DatapathConfig {
     pub networks: Vec<Network>,
     /// How to attach.
     pub attach: Attach,
+    /// What should be ours and nobody takes is dropped, also when this process is dead.
+    pub kill_switch: bool,
     /// Bound of the flow cache.
     pub max_flows: u32,
     /// Bound of the learnt names.
@@ -49,9 +51,12 @@ pub struct DatapathConfig {
 }
 
 impl DatapathConfig {
-    /// How to attach, all considered.
+    /// How to attach, all considered: of a dead process the kernel keeps clsact filters only.
     pub(super) fn hook(&self) -> Attach {
-        self.attach
+        match (self.kill_switch, self.attach) {
+            (true, Attach::Auto) => Attach::Clsact,
+            (_, attach) => attach,
+        }
     }
 
     /// Whether an object made for one of the two will not do for the other, though the rules are
@@ -76,6 +81,8 @@ pub struct Datapath {
     own: BTreeSet<IpAddr>,
     /// What objects have counted that are gone.
     counted: Counters,
+    /// A dead instance has closed the LAN, and that stays until this one has it.
+    takes_over: bool,
     stopped: bool,
     // Last: free only when everything is undone.
     _claim: Claim,
@@ -103,11 +110,15 @@ impl Datapath {
             journal,
             own: BTreeSet::new(),
             counted: Counters::default(),
+            takes_over: false,
             stopped: false,
             _claim: claim,
         };
-        for error in clean(&mut datapath.client, &mut datapath.journal) {
-            log::warn!(event = "kernel.clean", reason:% = error; "");
+        datapath.takes_over = datapath.config.kill_switch && datapath.journal.state.closed;
+        if !datapath.takes_over {
+            for error in clean(&mut datapath.client, &mut datapath.journal) {
+                log::warn!(event = "kernel.clean", reason:% = error; "");
+            }
         }
         datapath.resume(image, &[])?;
         for name in datapath.missing() {
@@ -141,18 +152,37 @@ impl Datapath {
         if resumed.is_err() {
             self.hooks.forget();
             self.object = None;
-            clean(&mut self.client, &mut self.journal);
+            if !self.takes_over {
+                clean(&mut self.client, &mut self.journal);
+            }
         }
         resumed
     }
 
     fn load(&mut self, image: &Image, names: &[NameUpdate]) -> Result<()> {
         sysctl::enable_jit(Path::new(SYSCTLS), &mut self.journal)?;
+        self.journal.state.closed = self.config.kill_switch;
         self.own = self.addresses()?;
         let object = self.object.insert(Object::load(image, &self.config)?);
         object.set_hosts(&self.own, names)?;
         self.refresh_routes()?;
-        self.refresh_devices()
+        self.refresh_devices()?;
+        if std::mem::replace(&mut self.takes_over, false) {
+            self.drop_inherited()?;
+        }
+        Ok(())
+    }
+
+    /// Lets go of devices that only a dead instance had.
+    fn drop_inherited(&mut self) -> Result<()> {
+        let devices = &mut self.journal.state.devices;
+        let inherited: Vec<_> = devices
+            .extract_if(.., |device| !self.hooks.holds(device.index))
+            .collect();
+        for device in inherited {
+            undo_device(&mut self.client, &device)?;
+        }
+        self.journal.save()
     }
 
     /// What it goes by.
@@ -212,6 +242,14 @@ impl Datapath {
         if self.is_suspended() {
             return;
         }
+        let closed = self.config.kill_switch;
+        let switched = match &mut self.object {
+            Some(object) if self.journal.state.closed != closed => {
+                self.journal.state.closed = closed;
+                object.set_closed(closed).and(self.journal.save())
+            }
+            _ => Ok(()),
+        };
         let hung = match &mut self.object {
             Some(object) if rehang => {
                 let mut tools = Tools {
@@ -223,7 +261,7 @@ impl Datapath {
             }
             _ => Ok(()),
         };
-        if let Err(error) = hung.and(self.refresh_devices()) {
+        if let Err(error) = switched.and(hung).and(self.refresh_devices()) {
             log::error!(event = "kernel.devices", reason:% = error; "");
         }
     }
@@ -311,6 +349,9 @@ impl Datapath {
         }
         // TCX links go with their owner; the journal knows of everything else.
         self.hooks.forget();
+        if self.takes_over {
+            return Vec::new();
+        }
         clean(&mut self.client, &mut self.journal)
     }
 
@@ -397,13 +438,18 @@ fn carry(
 }
 
 /// Undoes what a dead instance left, for a process that makes no datapath of its own. Nothing
-/// happens while another instance has one in this network namespace.
-pub fn clean_dead(run_dir: &Path) -> Vec<Error> {
+/// happens while another instance has one in this network namespace. What a kill switch has
+/// closed stays closed unless `opens`.
+pub fn clean_dead(run_dir: &Path, opens: bool) -> Vec<Error> {
     let Ok(_claim) = Claim::take() else {
         return Vec::new();
     };
     let opened = Client::open().context(|| "open a netlink socket");
     match opened.and_then(|client| Ok((client, Journal::open(run_dir)?))) {
+        Ok((_, journal)) if journal.state.closed && !opens => {
+            log::warn!(event = "kernel.closed"; "the kill switch stays as it was left");
+            Vec::new()
+        }
         Ok((mut client, mut journal)) => clean(&mut client, &mut journal),
         Err(error) => vec![error],
     }
@@ -415,11 +461,9 @@ fn clean(client: &mut Client, journal: &mut Journal) -> Vec<Error> {
     let mut errors = Vec::new();
     let mut note = |result: Result<()>| errors.extend(result.err());
     for device in std::mem::take(&mut journal.state.devices) {
-        note(attach::detach_clsact(client, &device.name, device.index));
-        if device.made_qdisc {
-            note(attach::remove_qdisc(client, &device.name, device.index));
-        }
+        note(undo_device(client, &device));
     }
+    journal.state.closed = false;
     note(links::remove(client));
     note(sysctl::restore(Path::new(SYSCTLS), journal));
     // What could not be undone stays written down, for the next start to try again.
@@ -427,4 +471,12 @@ fn clean(client: &mut Client, journal: &mut Journal) -> Vec<Error> {
         errors.extend(journal.remove().err());
     }
     errors
+}
+
+fn undo_device(client: &mut Client, device: &DeviceState) -> Result<()> {
+    let detached = attach::detach_clsact(client, &device.name, device.index);
+    if !device.made_qdisc {
+        return detached;
+    }
+    detached.and(attach::remove_qdisc(client, &device.name, device.index))
 }

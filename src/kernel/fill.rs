@@ -125,6 +125,7 @@ pub(super) fn settings(image: &Image, config: &DatapathConfig) -> Settings {
         deliver_mark: DELIVER_MARK,
         own_mark: OWN_MARK,
         dns: config.dns.into(),
+        closed: config.kill_switch.into(),
         port: config.ports.0,
         asked,
         miss,

@@ -229,6 +229,12 @@ impl Object {
         self.set_settings()
     }
 
+    /// Turns the kill switch on or off.
+    pub fn set_closed(&mut self, closed: bool) -> Result<()> {
+        self.settings.closed = closed.into();
+        self.set_settings()
+    }
+
     /// Makes UDP flows unused for two advances be decided anew.
     pub fn advance_epoch(&mut self) -> Result<()> {
         self.settings.epoch = self.settings.epoch.wrapping_add(1);

@@ -22,6 +22,15 @@ pub struct Datagram<'a> {
     pub payload: &'a [u8],
 }
 
+/// One datagram received by a socket with an address of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packet<'a> {
+    /// Who sent it.
+    pub from: SocketAddr,
+    /// UDP payload.
+    pub payload: &'a [u8],
+}
+
 /// Buffers for a batch of datagrams, allocated once.
 pub struct Batch {
     size: usize,
@@ -84,12 +93,30 @@ impl Batch {
     }
 
     /// The same without waiting: WouldBlock when nothing is there.
+    pub fn take(&mut self, socket: &Source<UdpSocket>) -> io::Result<Datagrams<'_>> {
+        let slots = 0..self.take_slots(socket)?;
+        Ok(Datagrams { batch: self, slots })
+    }
+
+    /// The same of a socket that is no source of events.
     pub fn try_recv(&mut self, socket: &UdpSocket) -> io::Result<Datagrams<'_>> {
-        let count = self.fill(socket)?;
-        Ok(Datagrams {
-            batch: self,
-            slots: 0..count,
-        })
+        let slots = 0..self.fill(socket)?;
+        Ok(Datagrams { batch: self, slots })
+    }
+
+    /// As [`Self::take`], of a socket that does not report destinations.
+    pub fn take_packets(&mut self, socket: &Source<UdpSocket>) -> io::Result<Packets<'_>> {
+        let slots = 0..self.take_slots(socket)?;
+        Ok(Packets { batch: self, slots })
+    }
+
+    fn take_slots(&mut self, socket: &Source<UdpSocket>) -> io::Result<usize> {
+        let count = socket.try_read(|socket| self.fill(socket))?;
+        self.full = count == self.headers.len();
+        if !self.full {
+            socket.drained();
+        }
+        Ok(count)
     }
 
     fn fill(&mut self, socket: &UdpSocket) -> io::Result<usize> {
@@ -133,14 +160,19 @@ impl Batch {
     }
 
     fn datagram(&self, slot: usize) -> Option<Datagram<'_>> {
+        let Packet { from, payload } = self.packet(slot)?;
+        let to = control::original_destination(&self.headers[slot].msg_hdr)?;
+        Some(Datagram { from, to, payload })
+    }
+
+    fn packet(&self, slot: usize) -> Option<Packet<'_>> {
         let header = &self.headers[slot];
         if is_cut(header) {
             return None;
         }
         let from = sockaddr::decode(&self.names[slot])?;
-        let to = control::original_destination(&header.msg_hdr)?;
         let payload = &self.buffers[slot * self.size..][..header.msg_len as usize];
-        Some(Datagram { from, to, payload })
+        Some(Packet { from, payload })
     }
 }
 
@@ -152,6 +184,35 @@ fn is_cut(header: &mmsghdr) -> bool {
 pub struct Datagrams<'a> {
     batch: &'a Batch,
     slots: std::ops::Range<usize>,
+}
+
+/// The same of a socket with an address of its own; None stands for one that had to be dropped.
+pub struct Packets<'a> {
+    batch: &'a Batch,
+    slots: std::ops::Range<usize>,
+}
+
+impl Datagrams<'_> {
+    /// How many were received and not looked at yet, those that are left out included.
+    pub fn received(&self) -> usize {
+        self.slots.len()
+    }
+}
+
+impl Packets<'_> {
+    /// How many were received and not looked at yet.
+    pub fn received(&self) -> usize {
+        self.slots.len()
+    }
+}
+
+impl<'a> Iterator for Packets<'a> {
+    type Item = Option<Packet<'a>>;
+
+    fn next(&mut self) -> Option<Option<Packet<'a>>> {
+        let slot = self.slots.next()?;
+        Some(self.batch.packet(slot))
+    }
 }
 
 impl<'a> Iterator for Datagrams<'a> {

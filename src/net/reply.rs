@@ -17,6 +17,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use super::OWN_MARK;
 use super::control::Control;
 use super::options::{set, set_int};
+use super::outbox::{Head, Outbox, Outgoing, Sent};
 
 /// Longest payload of a UDP datagram over IPv4; over IPv6 20 bytes more would fit.
 pub const MAX_PAYLOAD: usize = 65_507;
@@ -64,6 +65,37 @@ impl Replier {
         result
     }
 
+    /// Sends datagrams, each from an address of its own, to one receiver: in order, many per
+    /// system call. Never waits; what cannot be sent is dropped and counted.
+    pub fn send_many<'a>(
+        &self,
+        outbox: &mut Outbox,
+        to: SocketAddr,
+        datagrams: impl Iterator<Item = (SocketAddr, &'a [u8])>,
+    ) -> Sent {
+        let mut unfit = 0;
+        let outgoing = datagrams.filter_map(|(from, payload)| {
+            let fits = from.is_ipv4() == to.is_ipv4() && payload.len() <= MAX_PAYLOAD;
+            unfit += u64::from(!fits);
+            fits.then(|| Outgoing {
+                to: Some(host(to)),
+                source: Some(from),
+                head: Head::new(&udp_header(from, to, payload)),
+                payload,
+            })
+        });
+        let mut sent = match self.socket(to) {
+            Ok(socket) => outbox.send(socket.as_fd(), outgoing),
+            Err(_) => Sent {
+                dropped: outgoing.count() as u64,
+                ..Sent::default()
+            },
+        };
+        sent.dropped += unfit;
+        self.dropped.set(self.dropped.get() + sent.dropped);
+        sent
+    }
+
     /// Datagrams dropped so far.
     pub fn dropped(&self) -> u64 {
         self.dropped.get()
@@ -73,19 +105,27 @@ impl Replier {
         if payload.len() > MAX_PAYLOAD {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        let socket = match (from, to) {
-            (SocketAddr::V4(_), SocketAddr::V4(_)) => &self.v4,
-            (SocketAddr::V6(_), SocketAddr::V6(_)) => {
-                self.v6.as_ref().ok_or(io::ErrorKind::Unsupported)?
-            }
-            _ => return Err(io::ErrorKind::InvalidInput.into()),
-        };
+        if from.is_ipv4() != to.is_ipv4() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
         let header = udp_header(from, to, payload);
-        // The port of a raw destination is no port: IPv6 takes it for a protocol number.
-        let mut host = to;
-        host.set_port(0);
-        send_message(socket.as_fd(), from, host, &[&header, payload])
+        let socket = self.socket(to)?;
+        send_message(socket.as_fd(), from, host(to), &[&header, payload])
     }
+
+    fn socket(&self, to: SocketAddr) -> io::Result<&Socket> {
+        match to {
+            SocketAddr::V4(_) => Ok(&self.v4),
+            SocketAddr::V6(_) => Ok(self.v6.as_ref().ok_or(io::ErrorKind::Unsupported)?),
+        }
+    }
+}
+
+/// The port of a raw destination is no port: IPv6 takes it for a protocol number.
+fn host(to: SocketAddr) -> SocketAddr {
+    let mut host = to;
+    host.set_port(0);
+    host
 }
 
 /// Sends from a plain socket of [`super::listen::plain_udp`], with the address that was asked

@@ -21,6 +21,8 @@ use super::network::Network;
 use super::socks5::wire::Command;
 use super::ways::{Way, WayId, Ways};
 use super::{Association, DIAL_LIMIT, DialError};
+use crate::net::batch::{Batch, Packet, Packets};
+use crate::net::outbox::{Outbox, Sent};
 use crate::net::reactor::{Source, Timer};
 use crate::rules::Proto;
 
@@ -87,6 +89,27 @@ impl Link {
         self.association.send(destination, payload)
     }
 
+    /// As [`Association::send_many`].
+    pub fn send_many<'a>(
+        &self,
+        outbox: &mut Outbox,
+        datagrams: impl Iterator<Item = (SocketAddr, &'a [u8])>,
+    ) -> Sent {
+        self.association.send_many(outbox, datagrams)
+    }
+
+    /// As [`Association::receive`].
+    pub fn receive<'a>(&self, batch: &'a mut Batch) -> io::Result<Packets<'a>> {
+        self.association.receive(batch)
+    }
+
+    /// As [`Association::open`].
+    pub fn open<'a>(&self, packet: Packet<'a>) -> io::Result<(SocketAddr, &'a [u8])> {
+        let opened = self.association.open(packet)?;
+        self.prove();
+        Ok(opened)
+    }
+
     /// As [`Association::readable`].
     pub async fn readable(&self) {
         self.association.readable().await;
@@ -100,11 +123,16 @@ impl Link {
     /// As [`Association::recv`].
     pub fn recv<'a>(&self, buffer: &'a mut [u8]) -> io::Result<(SocketAddr, &'a [u8])> {
         let received = self.association.recv(buffer)?;
+        self.prove();
+        Ok(received)
+    }
+
+    /// A datagram came back.
+    fn prove(&self) {
         if !self.proven.replace(true) {
             let now = Instant::now();
             self.ways.dial_ok(&self.way, self.network, self.took, now);
         }
-        Ok(received)
     }
 }
 

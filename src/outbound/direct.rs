@@ -2,8 +2,11 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::AsFd;
 
+use crate::net::batch::{Batch, Packets};
 use crate::net::dial;
+use crate::net::outbox::{Head, Outbox, Outgoing, Sent};
 use crate::net::reactor::Source;
 
 pub(super) async fn tcp(destination: SocketAddr) -> io::Result<Source<TcpStream>> {
@@ -22,6 +25,24 @@ impl Socket {
 
     pub(super) fn send(&self, destination: SocketAddr, payload: &[u8]) -> io::Result<()> {
         self.0.get_ref().send_to(payload, destination).map(drop)
+    }
+
+    pub(super) fn send_many<'a>(
+        &self,
+        outbox: &mut Outbox,
+        datagrams: impl Iterator<Item = (SocketAddr, &'a [u8])>,
+    ) -> Sent {
+        let outgoing = datagrams.map(|(destination, payload)| Outgoing {
+            to: Some(destination),
+            source: None,
+            head: Head::default(),
+            payload,
+        });
+        outbox.send(self.0.as_fd(), outgoing)
+    }
+
+    pub(super) fn receive<'a>(&self, batch: &'a mut Batch) -> io::Result<Packets<'a>> {
+        batch.take_packets(&self.0)
     }
 
     pub(super) async fn readable(&self) {

@@ -22,7 +22,9 @@ use std::time::Duration;
 use futures_lite::future;
 
 use crate::config::OutboundKind;
+use crate::net::batch::{Batch, Packet, Packets};
 use crate::net::dial::within;
+use crate::net::outbox::{Outbox, Sent};
 use crate::net::reactor::Source;
 
 /// A connection or association that is not up after this long has failed, handshake included.
@@ -134,6 +136,36 @@ impl Association {
         match self {
             Self::Direct(socket) => socket.send(destination, payload),
             Self::Socks5(association) => association.send(destination, payload),
+        }
+    }
+
+    /// Sends datagrams in order, many per system call, without waiting: what is not taken at
+    /// once is dropped.
+    pub fn send_many<'a>(
+        &self,
+        outbox: &mut Outbox,
+        datagrams: impl Iterator<Item = (SocketAddr, &'a [u8])>,
+    ) -> Sent {
+        match self {
+            Self::Direct(socket) => socket.send_many(outbox, datagrams),
+            Self::Socks5(association) => association.send_many(outbox, datagrams),
+        }
+    }
+
+    /// Takes what is there without waiting, at most a batch, for [`Self::open`]; errors as those
+    /// of [`Self::recv`].
+    pub fn receive<'a>(&self, batch: &'a mut Batch) -> io::Result<Packets<'a>> {
+        match self {
+            Self::Direct(socket) => socket.receive(batch),
+            Self::Socks5(association) => association.receive(batch),
+        }
+    }
+
+    /// The remote that sent a packet, and its payload; InvalidData when there is none.
+    pub fn open<'a>(&self, packet: Packet<'a>) -> io::Result<(SocketAddr, &'a [u8])> {
+        match self {
+            Self::Direct(_) => Ok((packet.from, packet.payload)),
+            Self::Socks5(_) => socks5::Association::open(packet.payload),
         }
     }
 

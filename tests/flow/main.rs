@@ -4,6 +4,7 @@
 
 mod dial;
 mod home;
+mod live;
 mod net;
 mod outbound;
 mod router;
@@ -12,3 +13,4 @@ mod tcp;
 mod tcp_bounds;
 mod tcp_scene;
 mod udp;
+mod udp_sessions;

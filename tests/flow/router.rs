@@ -1,5 +1,6 @@
 //! A proxy at work in the router's namespace.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -11,7 +12,8 @@ use dae::flow::{FlowStats, Listeners, Proxy};
 use dae::net::listen;
 use dae::net::reactor::{Timer, block_on};
 use dae::net::reply::Replier;
-use dae::outbound::ways::Ways;
+use dae::outbound::ways::{WayId, Ways};
+use dae::rules::image::Decision;
 use dae::rules::{Action, Proto, Verdict};
 use futures_lite::future;
 
@@ -19,12 +21,12 @@ use crate::home::{Namespace, ip};
 
 /// The outbound of a destination is its last byte: 203.0.113.0 goes direct, .1 is blocked, .2
 /// goes to the first node. Others, bit 4 apart, too: .18 is another address for the first node.
-fn decide(_: Proto, _: SocketAddr, to: SocketAddr) -> Verdict {
+fn decide(to: SocketAddr, shift: u8) -> Decision {
     let last = match to.ip() {
         std::net::IpAddr::V4(v4) => v4.octets()[3],
         std::net::IpAddr::V6(v6) => v6.octets()[15],
     };
-    match last % 16 {
+    let verdict = match last.wrapping_add(shift) % 16 {
         0 => Verdict {
             action: Action::Direct,
             ..Verdict::default()
@@ -39,6 +41,29 @@ fn decide(_: Proto, _: SocketAddr, to: SocketAddr) -> Verdict {
             outbound: outbound.into(),
             mark: 0,
         },
+    };
+    Decision {
+        // There is one rule in the configuration, for what goes through nodes.
+        rule: (verdict.action == Action::Proxy).then_some(0),
+        verdict,
+    }
+}
+
+/// What is done in the router's thread.
+type Question = Box<dyn FnOnce(&Inside) + Send>;
+
+/// The proxy at work.
+pub struct Inside {
+    pub proxy: Rc<Proxy>,
+    pub ways: Rc<Ways>,
+    /// Added to the last byte of destinations before their outbound is decided.
+    pub shift: Rc<Cell<u8>>,
+}
+
+impl Inside {
+    /// The way at an index of `Config::outbounds`.
+    pub fn way(&self, index: usize) -> WayId {
+        self.ways.id(index).unwrap()
     }
 }
 
@@ -47,7 +72,7 @@ pub struct Router {
     pub tcp6: u16,
     pub udp4: u16,
     pub udp6: u16,
-    ask: Sender<Sender<FlowStats>>,
+    ask: Sender<Question>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -58,7 +83,10 @@ impl Router {
         nodes: &[&str],
         change: impl FnOnce(&mut Config) + Send + 'static,
     ) -> Self {
-        let mut text = String::from("config dae 'main'\n\tlist interface 'r0'\n");
+        let mut text = String::from(
+            "config dae 'main'\n\tlist interface 'r0'\n\
+             config rule\n\toption name 'through-nodes'\n\toption outbound 'direct'\n",
+        );
         for (index, url) in nodes.iter().enumerate() {
             text += &format!("config node 'n{index}'\n\toption url '{url}'\n");
         }
@@ -81,9 +109,15 @@ impl Router {
     }
 
     pub fn stats(&self) -> FlowStats {
-        let (answer, stats) = channel();
-        self.ask.send(answer).unwrap();
-        stats.recv().unwrap()
+        self.inside(|inside| inside.proxy.stats())
+    }
+
+    /// Does something with the proxy between two events.
+    pub fn inside<T: Send + 'static>(&self, work: impl FnOnce(&Inside) -> T + Send + 'static) -> T {
+        let (answer, result) = channel();
+        let question = move |inside: &Inside| answer.send(work(inside)).unwrap();
+        self.ask.send(Box::new(question)).unwrap();
+        result.recv().unwrap()
     }
 
     /// Waits until the numbers are as told.
@@ -114,7 +148,7 @@ impl Drop for Router {
     }
 }
 
-fn serve(config: &Config, ports: &Sender<[u16; 4]>, asked: &Receiver<Sender<FlowStats>>) {
+fn serve(config: &Config, ports: &Sender<[u16; 4]>, asked: &Receiver<Question>) {
     let tcp = [ip("0.0.0.0"), ip("::")].map(|any| listen::transparent_tcp(any).unwrap());
     let udp = [ip("0.0.0.0"), ip("::")].map(|any| listen::transparent_udp(any).unwrap());
     let tcp_port = |i: usize| tcp[i].local_addr().unwrap().port();
@@ -125,7 +159,14 @@ fn serve(config: &Config, ports: &Sender<[u16; 4]>, asked: &Receiver<Sender<Flow
 
     let replier = Rc::new(Replier::new().unwrap());
     let ways = Ways::new(config, 1, Instant::now());
-    let proxy = Rc::new(Proxy::new(config, ways, replier, Rc::new(decide)));
+    let shift = Rc::new(Cell::new(0));
+    let decided = Rc::clone(&shift);
+    let decide = Rc::new(move |_: Proto, _: SocketAddr, to| decide(to, decided.get()));
+    let inside = Inside {
+        proxy: Rc::new(Proxy::new(config, Rc::clone(&ways), replier, decide)),
+        ways,
+        shift,
+    };
     let listeners = Listeners {
         tcp: tcp.into(),
         udp: udp.into(),
@@ -134,12 +175,12 @@ fn serve(config: &Config, ports: &Sender<[u16; 4]>, asked: &Receiver<Sender<Flow
         use std::sync::mpsc::TryRecvError;
         loop {
             match asked.try_recv() {
-                Ok(answer) => answer.send(proxy.stats()).unwrap(),
+                Ok(question) => question(&inside),
                 Err(TryRecvError::Empty) => drop(Timer::after(Duration::from_millis(5)).await),
                 Err(TryRecvError::Disconnected) => return Ok(()),
             }
         }
     };
-    let run = Rc::clone(&proxy).run(listeners);
+    let run = Rc::clone(&inside.proxy).run(listeners);
     block_on(future::or(answer, run)).unwrap();
 }

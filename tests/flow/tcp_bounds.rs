@@ -145,6 +145,7 @@ fn accepting_survives_a_shortage_of_descriptors() {
     };
     let before = scene.connect("203.0.113.0");
     echo(&before);
+    refuses_when_descriptors_run_out(&scene, &before);
     let open = || socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     let socket = scene.home.client.run(open);
     let old = limit_descriptors(3);
@@ -160,6 +161,40 @@ fn accepting_survives_a_shortage_of_descriptors() {
     let waited = TcpStream::from(socket);
     waited.set_read_timeout(Some(WAIT)).unwrap();
     echo(&waited);
+}
+
+/// Every number below the limit is taken: new connections are reset at once, and those that are
+/// there go on.
+fn refuses_when_descriptors_run_out(scene: &Scene, before: &TcpStream) {
+    let sockets: Vec<_> = (0..8)
+        .map(|_| {
+            let open = || socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            scene.home.client.run(open)
+        })
+        .collect();
+    let old = limit_descriptors(256);
+    let mut taken = Vec::new();
+    while let Ok(file) = std::fs::File::open("/dev/null") {
+        taken.push(file);
+    }
+    let mut refused = Vec::new();
+    for socket in sockets {
+        let start = Instant::now();
+        let _ = socket.connect(&scene.addr("203.0.113.0").into());
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(WAIT)).unwrap();
+        assert!(is_reset(&stream));
+        assert!(start.elapsed() < Duration::from_secs(1), "at once");
+        // Closed, its number could be taken by others of this process.
+        refused.push(stream);
+    }
+    (&*before).write_all(b"x").unwrap();
+    (&*before).read_exact(&mut [0; 1]).unwrap();
+    drop(taken);
+    limit_descriptors(old);
+    let stats = scene.router.stats().tcp;
+    assert_eq!((stats.refused_shortage, stats.accept_failed), (8, 0));
+    assert_eq!((stats.active, stats.workers), (1, 1));
 }
 
 /// Sets the soft limit and returns the old one.

@@ -8,17 +8,17 @@ use crate::home::{CLIENT4, CLIENT6, Home, ip};
 use crate::router::Router;
 use crate::servers::{DANTE, Dante, Step, WAIT, scripted, udp_echo};
 
-struct Scene {
-    home: Home,
-    router: Router,
+pub struct Scene {
+    pub home: Home,
+    pub router: Router,
 }
 
 impl Scene {
-    fn new(nodes: &[&str]) -> Self {
+    pub fn new(nodes: &[&str]) -> Self {
         Self::with(nodes, |_| ())
     }
 
-    fn with(
+    pub fn with(
         nodes: &[&str],
         change: impl FnOnce(&mut dae::config::Config) + Send + 'static,
     ) -> Self {
@@ -28,7 +28,7 @@ impl Scene {
     }
 
     /// `host` on the port that the router intercepts.
-    fn addr(&self, host: &str) -> SocketAddr {
+    pub fn addr(&self, host: &str) -> SocketAddr {
         let host = ip(host);
         let port = if host.is_ipv4() {
             self.router.udp4
@@ -38,7 +38,7 @@ impl Scene {
         SocketAddr::new(host, port)
     }
 
-    fn client(&self, addr: &'static str) -> UdpSocket {
+    pub fn client(&self, addr: &'static str) -> UdpSocket {
         let socket = self
             .home
             .client
@@ -48,7 +48,7 @@ impl Scene {
     }
 
     /// A socket of the internet that the test itself reads.
-    fn server(&self, addr: SocketAddr) -> UdpSocket {
+    pub fn server(&self, addr: SocketAddr) -> UdpSocket {
         let socket = self
             .home
             .internet
@@ -58,7 +58,7 @@ impl Scene {
     }
 }
 
-fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
+pub fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
     let mut buffer = vec![0; 65_536];
     let (length, from) = socket.recv_from(&mut buffer).unwrap();
     buffer.truncate(length);
@@ -66,7 +66,7 @@ fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
 }
 
 /// True when nothing comes for a while.
-fn is_silent(socket: &UdpSocket) -> bool {
+pub fn is_silent(socket: &UdpSocket) -> bool {
     socket
         .set_read_timeout(Some(Duration::from_millis(300)))
         .unwrap();

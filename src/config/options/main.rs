@@ -44,6 +44,15 @@ pub static ATTACH: Opt<Attach> = Opt::new(
      clsact otherwise.",
 )
 .default("auto");
+pub static KILL_SWITCH: Opt<bool> = Opt::new(
+    "kill_switch",
+    Switch,
+    values::switch,
+    "With 1, what the rules send to a node, and DNS if dae has it, is dropped while dae is dead: \
+     nothing goes round the proxy. Direct connections go on. A regular stop opens the network. \
+     Needs clsact; see docs/killswitch.md.",
+)
+.default("0");
 pub static MAX_FLOWS: Opt<u32> = Opt::new(
     "max_flows",
     Number(256, 262_144),
@@ -87,6 +96,37 @@ pub static UDP_IDLE: Opt<u32> = Opt::new(
     "A proxied UDP session ends after so many seconds without a datagram.",
 )
 .default("30");
+pub static UDP_IDLE_DNS: Opt<u32> = Opt::new(
+    "udp_idle_dns",
+    Number(5, 3600),
+    values::number,
+    "The same of a session that has carried DNS queries only, to another port than 53 for example.",
+)
+.default("17");
+pub static UDP_IDLE_QUIC: Opt<u32> = Opt::new(
+    "udp_idle_quic",
+    Number(5, 3600),
+    values::number,
+    "The same of a session that has carried QUIC (HTTP/3). A session of several kinds has the \
+     longest of their times.",
+)
+.default("120");
+pub static LEASEFILE: Opt<String> = Opt::new(
+    "leasefile",
+    Text("an absolute path"),
+    values::path,
+    "The leases of the DHCP server, for the names of hosts in dae flows. Option leasefile of \
+     section dnsmasq in /etc/config/dhcp says where they are.",
+)
+.default("/tmp/dhcp.leases");
+pub static DRAIN: Opt<u32> = Opt::new(
+    "drain",
+    Number(0, 86_400),
+    values::number,
+    "When a reload takes a node away, connections through it go on for so many seconds and are \
+     then cut. dae reload --abort cuts them at once.",
+)
+.default("300");
 pub static METRICS: Opt<SocketAddr> = Opt::new(
     "metrics",
     Text("an address of the router itself and a port, like 127.0.0.1:9153 or [::1]:9153"),
@@ -101,11 +141,16 @@ pub(super) static OPTIONS: &[&dyn AnyOpt] = &[
     &LOG_LEVEL,
     &DEFAULT_OUTBOUND,
     &ATTACH,
+    &KILL_SWITCH,
     &MAX_FLOWS,
     &MAX_NAMES,
     &MAX_UDP_SESSIONS,
     &MAX_TCP_CONNECTIONS,
     &TCP_IDLE,
     &UDP_IDLE,
+    &UDP_IDLE_DNS,
+    &UDP_IDLE_QUIC,
+    &LEASEFILE,
+    &DRAIN,
     &METRICS,
 ];

@@ -35,6 +35,9 @@ pub const OWN_MARKS: u32 = 0x6000_0000;
 /// Longest name of a section, rule or interface.
 const MAX_NAME: usize = 64;
 
+/// Longest path.
+const MAX_PATH: usize = 255;
+
 /// A value that is not what the option's form says.
 fn not_in_form(spec: &Spec, text: &str) -> Wrong {
     let shown = show(text);
@@ -141,6 +144,16 @@ pub(super) fn reference(spec: &Spec, text: &str) -> Result<String, Wrong> {
 pub(super) fn interface(spec: &Spec, text: &str) -> Result<String, Wrong> {
     let fits = |c: char| c.is_ascii_graphic() && !matches!(c, '/' | '!' | '\'' | '"' | '*');
     if text.is_empty() || text.len() > MAX_NAME || !text.chars().all(fits) {
+        return Err(not_in_form(spec, text));
+    }
+    Ok(text.to_owned())
+}
+
+/// A file, wherever the daemon was started.
+pub(super) fn path(spec: &Spec, text: &str) -> Result<String, Wrong> {
+    let text = text.trim();
+    let fits = text.starts_with('/') && !text.chars().any(char::is_control);
+    if !fits || text.len() > MAX_PATH {
         return Err(not_in_form(spec, text));
     }
     Ok(text.to_owned())

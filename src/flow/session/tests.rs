@@ -3,6 +3,7 @@
 use std::rc::{Rc, Weak};
 
 use proptest::prelude::*;
+use proptest::sample::Index;
 
 use super::*;
 
@@ -10,14 +11,22 @@ const LIMITS: Limits = Limits {
     sessions: 4,
     queue: 3,
     queue_bytes: 40,
-    idle: Duration::from_secs(30),
+    idle: [
+        Duration::from_secs(17),
+        Duration::from_secs(30),
+        Duration::from_secs(120),
+    ],
     retry: Duration::from_secs(2),
 };
+
+fn way(outbound: u16) -> WayId {
+    WayId::of(outbound.into())
+}
 
 fn key(client: u8, outbound: u16) -> Key {
     Key {
         client: SocketAddr::from(([192, 0, 2, client], 5000)),
-        outbound: WayId::of(outbound.into()),
+        outbound: way(outbound),
     }
 }
 
@@ -30,13 +39,22 @@ struct Model {
     key: Key,
     serial: u64,
     used: Instant,
+    kind: Kind,
     stage: ModelStage,
+    /// The client's datagrams find it.
+    found: bool,
 }
 
 enum ModelStage {
     Dialling(Vec<(SocketAddr, usize)>),
     Ready(Instant),
-    Failed(Instant),
+}
+
+/// A failure of the model; the last of a key counts.
+struct Failure {
+    key: Key,
+    until: Instant,
+    refused: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -45,41 +63,49 @@ enum Event {
         client: u8,
         outbound: u16,
         port: u16,
+        kind: Kind,
         bytes: usize,
     },
-    Ready(prop::sample::Index),
-    End(prop::sample::Index),
-    Touch(prop::sample::Index),
+    Ready(Index),
+    End(Index),
+    Touch(Index),
     Expire,
+    Cut(u16),
+    Retire(u16),
     Pass(u64),
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    let offer =
-        (0..5u8, 2..4u16, any::<u16>(), 0..20usize).prop_map(|(client, outbound, port, bytes)| {
-            Event::Offer {
-                client,
-                outbound,
-                port,
-                bytes,
-            }
-        });
+    let kind = prop_oneof![Just(Kind::Dns), Just(Kind::Plain), Just(Kind::Quic)];
+    let offer = (0..5u8, 2..4u16, any::<u16>(), kind, 0..20usize).prop_map(
+        |(client, outbound, port, kind, bytes)| Event::Offer {
+            client,
+            outbound,
+            port,
+            kind,
+            bytes,
+        },
+    );
     prop_oneof![
-        6 => offer,
-        2 => any::<prop::sample::Index>().prop_map(Event::Ready),
-        1 => any::<prop::sample::Index>().prop_map(Event::End),
-        1 => any::<prop::sample::Index>().prop_map(Event::Touch),
-        1 => Just(Event::Expire),
-        3 => (0..20_000u64).prop_map(Event::Pass),
+        24 => offer,
+        12 => any::<Index>().prop_map(Event::Ready),
+        5 => any::<Index>().prop_map(Event::End),
+        4 => any::<Index>().prop_map(Event::Touch),
+        4 => Just(Event::Expire),
+        1 => (2..4u16).prop_map(Event::Cut),
+        1 => (2..4u16).prop_map(Event::Retire),
+        8 => (0..3000u64).prop_map(Event::Pass),
+        4 => (0..60_000u64).prop_map(Event::Pass),
     ]
 }
 
 /// Table and model, told the same.
 struct Both {
-    table: Table<Rc<Id>>,
+    table: Table<Rc<Key>>,
     model: Vec<Model>,
+    failures: Vec<Failure>,
     ids: Vec<Id>,
-    workers: Vec<Weak<Id>>,
+    workers: Vec<Weak<Key>>,
     counts: Counts,
     now: Instant,
 }
@@ -89,6 +115,7 @@ impl Both {
         Self {
             table: Table::new(LIMITS),
             model: Vec::new(),
+            failures: Vec::new(),
             ids: Vec::new(),
             workers: Vec::new(),
             counts: Counts::default(),
@@ -96,7 +123,33 @@ impl Both {
         }
     }
 
-    fn offer(&mut self, key: Key, to: SocketAddr, bytes: usize) {
+    fn step(&mut self, event: Event) {
+        let id = |index: Index| (!self.ids.is_empty()).then(|| *index.get(&self.ids));
+        match event {
+            Event::Offer {
+                client,
+                outbound,
+                port,
+                kind,
+                bytes,
+            } => self.offer(key(client, outbound), destination(port), kind, bytes),
+            Event::Ready(index) => id(index).into_iter().for_each(|id| self.ready(id)),
+            Event::End(index) => id(index).into_iter().for_each(|id| self.end(id)),
+            Event::Touch(index) => id(index).into_iter().for_each(|id| self.touch(id)),
+            Event::Expire => self.expire(),
+            Event::Cut(outbound) => self.cut(outbound),
+            Event::Retire(outbound) => {
+                self.table.retire(|key, _| key.outbound == way(outbound));
+                let retired = self.model.iter_mut();
+                let retired = retired.filter(|session| session.key.outbound == way(outbound));
+                retired.for_each(|session| session.found = false);
+            }
+            Event::Pass(milliseconds) => self.now += Duration::from_millis(milliseconds),
+        }
+        self.check();
+    }
+
+    fn offer(&mut self, key: Key, to: SocketAddr, kind: Kind, bytes: usize) {
         let Self {
             table,
             ids,
@@ -104,68 +157,77 @@ impl Both {
             ..
         } = self;
         let mut opened = false;
-        let offer = table.offer(key, to, &vec![7; bytes], self.now, |id| {
+        let payload = vec![7; bytes];
+        let arrival = Arrival {
+            key,
+            destination: to,
+            kind,
+            payload: &payload,
+        };
+        let offer = table.offer(arrival, self.now, |id| {
             opened = true;
-            let worker = Rc::new(id);
+            let worker = Rc::new(key);
             ids.push(id);
             workers.push(Rc::downgrade(&worker));
             worker
         });
         let taken = match offer {
             Offer::Send(worker) => {
-                assert_eq!(worker.key, key);
+                assert_eq!(**worker, key);
                 true
             }
             Offer::Queued => true,
             Offer::Dropped => false,
         };
-        assert_eq!(taken, self.model_offer(key, to, bytes, opened));
+        let found = self
+            .model
+            .iter()
+            .position(|session| session.found && session.key == key);
+        if found.is_none() && self.refuses(key) {
+            assert!(!opened && !taken);
+            self.counts.dropped_failed += 1;
+            return;
+        }
+        assert_eq!(opened, found.is_none());
+        assert_eq!(taken, self.model_offer(found, arrival));
     }
 
     /// Whether the datagram was taken.
-    fn model_offer(&mut self, key: Key, to: SocketAddr, bytes: usize, opened: bool) -> bool {
-        let mut found = self.model.iter().position(|session| session.key == key);
-        if let Some(at) = found
-            && let ModelStage::Failed(until) = self.model[at].stage
-        {
-            if self.now < until {
-                self.counts.dropped_failed += 1;
-                assert!(!opened);
-                return false;
-            }
-            self.model.remove(at);
-            found = None;
-        }
-        assert_eq!(opened, found.is_none());
+    fn model_offer(&mut self, found: Option<usize>, arrival: Arrival<'_>) -> bool {
         let mut session = match found {
             Some(at) => self.model.remove(at),
             None => {
                 if self.model.len() == LIMITS.sessions {
                     let oldest = self.model.remove(0);
-                    self.counts.evicted += u64::from(self.lose(oldest));
+                    self.counts.dropped_unsent += oldest.waiting().0 as u64;
+                    self.counts.evicted += 1;
                 }
                 self.counts.created += 1;
-                let serial = self.counts.created;
-                let stage = ModelStage::Dialling(Vec::new());
                 Model {
-                    key,
-                    serial,
+                    key: arrival.key,
+                    serial: self.counts.created,
                     used: self.now,
-                    stage,
+                    kind: arrival.kind,
+                    stage: ModelStage::Dialling(Vec::new()),
+                    found: true,
                 }
             }
         };
         session.used = self.now;
-        let waiting = self.waiting() + session.waiting();
+        if LIMITS.idle[arrival.kind.index()] > LIMITS.idle[session.kind.index()] {
+            session.kind = arrival.kind;
+        }
+        let bytes = arrival.payload.len();
+        let waiting = self.waiting().1 + session.waiting().1;
         let taken = match &mut session.stage {
             ModelStage::Dialling(queue)
                 if queue.len() < LIMITS.queue && waiting + bytes <= LIMITS.queue_bytes =>
             {
-                queue.push((to, bytes));
+                queue.push((arrival.destination, bytes));
                 true
             }
             ModelStage::Ready(_) => true,
-            _ => {
+            ModelStage::Dialling(_) => {
                 self.counts.dropped_queue_full += 1;
                 false
             }
@@ -174,29 +236,43 @@ impl Both {
         taken
     }
 
-    fn waiting(&self) -> usize {
-        self.model.iter().map(Model::waiting).sum()
-    }
-
-    /// Books what goes with a session; true when it had a worker.
-    fn lose(&mut self, session: Model) -> bool {
-        if let ModelStage::Dialling(queue) = &session.stage {
-            self.counts.dropped_unsent += queue.len() as u64;
-        }
-        !matches!(session.stage, ModelStage::Failed(_))
+    /// Datagrams and bytes.
+    fn waiting(&self) -> (usize, usize) {
+        let add = |sum: (usize, usize), one: (usize, usize)| (sum.0 + one.0, sum.1 + one.1);
+        self.model.iter().map(Model::waiting).fold((0, 0), add)
     }
 
     fn find(&self, id: Id) -> Option<usize> {
-        self.model
-            .iter()
-            .position(|session| session.serial == id.serial)
+        let mut sessions = self.model.iter();
+        sessions.position(|session| session.serial == id.serial)
+    }
+
+    fn noted(&self, key: Key) -> Option<&Failure> {
+        let last = self.failures.iter().rev().find(|note| note.key == key);
+        last.filter(|note| self.now < note.until)
+    }
+
+    fn refuses(&self, key: Key) -> bool {
+        self.noted(key).is_some_and(|note| note.refused)
+    }
+
+    fn note(&mut self, key: Key, refused: bool) {
+        self.failures.retain(|note| self.now < note.until);
+        if self.failures.len() == LIMITS.sessions {
+            self.failures.remove(0);
+        }
+        let until = self.now + LIMITS.retry;
+        self.failures.push(Failure {
+            key,
+            until,
+            refused,
+        });
     }
 
     fn ready(&mut self, id: Id) {
-        let queue = self.table.ready(id, self.now).map(|(worker, queue)| {
-            assert_eq!(**worker, id);
+        let queue = self.table.ready(id, self.now).map(|(_, queue)| {
+            let queue = queue.iter();
             queue
-                .iter()
                 .map(|queued| (queued.destination, queued.payload.len()))
                 .collect()
         });
@@ -213,23 +289,30 @@ impl Both {
     fn end(&mut self, id: Id) {
         let end = self.table.end(id, self.now);
         let Some(at) = self.find(id) else {
+            self.counts.removal_failed += 1;
             return assert_eq!(end, None);
         };
-        match &mut self.model[at].stage {
-            ModelStage::Failed(_) => assert_eq!(end, None),
-            ModelStage::Ready(since) if self.now >= *since + LIMITS.retry => {
-                assert_eq!(end, Some(End::Closed(Rc::new(id))));
-                self.counts.ended += 1;
-                self.model.remove(at);
+        let session = self.model.remove(at);
+        let key = session.key;
+        let failed = match session.stage {
+            ModelStage::Dialling(queue) => {
+                self.counts.dropped_failed += queue.len() as u64;
+                self.note(key, true);
+                true
             }
-            stage => {
-                assert_eq!(end, Some(End::Failed(Rc::new(id))));
-                if let ModelStage::Dialling(queue) = stage {
-                    self.counts.dropped_failed += queue.len() as u64;
-                }
-                self.counts.failed += 1;
-                *stage = ModelStage::Failed(self.now + LIMITS.retry);
+            ModelStage::Ready(since) if self.now < since + LIMITS.retry => {
+                let again = self.noted(key).is_some();
+                self.note(key, again);
+                again
             }
+            ModelStage::Ready(_) => false,
+        };
+        if failed {
+            self.counts.failed += 1;
+            assert_eq!(end, Some(End::Failed(Rc::new(key))));
+        } else {
+            self.counts.ended += 1;
+            assert_eq!(end, Some(End::Closed(Rc::new(key))));
         }
     }
 
@@ -245,87 +328,185 @@ impl Both {
 
     fn expire(&mut self) {
         self.table.expire(self.now);
-        let (gone, kept) = std::mem::take(&mut self.model)
-            .into_iter()
-            .partition(|session| self.now >= session.used + LIMITS.idle);
+        let now = self.now;
+        let idle = |session: &Model| now >= session.used + LIMITS.idle[session.kind.index()];
+        self.counts.expired += self.lose(idle);
+        self.failures.retain(|note| now < note.until);
+    }
+
+    fn cut(&mut self, outbound: u16) {
+        let cut = self.table.cut(|key, worker| {
+            assert_eq!(**worker, *key);
+            key.outbound == way(outbound)
+        });
+        let expected = self.lose(|session| session.key.outbound == way(outbound));
+        assert_eq!(cut as u64, expected);
+        self.counts.cut += expected;
+    }
+
+    /// Ends sessions; how many.
+    fn lose(&mut self, which: impl Fn(&Model) -> bool) -> u64 {
+        let (lost, kept) = std::mem::take(&mut self.model).into_iter().partition(which);
         self.model = kept;
-        for session in gone {
-            self.counts.expired += u64::from(self.lose(session));
-        }
+        let lost: Vec<Model> = lost;
+        let unsent = lost.iter().map(|session| session.waiting().0 as u64);
+        self.counts.dropped_unsent += unsent.sum::<u64>();
+        lost.len() as u64
     }
 
     fn check(&self) {
-        let active = self
-            .model
-            .iter()
-            .filter(|s| !matches!(s.stage, ModelStage::Failed(_)))
-            .count();
-        let workers = self
+        let alive = self
             .workers
             .iter()
-            .filter(|worker| worker.strong_count() > 0)
-            .count();
-        assert_eq!(workers, active, "as many workers as sessions");
-        assert_eq!(self.table.active(), active);
-        assert_eq!(self.table.sessions.len(), self.model.len());
-        assert!(self.table.sessions.len() <= LIMITS.sessions);
-        assert_eq!(self.table.order.len(), self.table.sessions.len());
-        assert_eq!(self.table.queued_bytes, self.waiting());
-        assert_eq!(self.table.counts(), self.counts);
+            .filter(|worker| worker.strong_count() > 0);
+        let sessions = self.model.len();
+        assert_eq!(alive.count(), sessions, "as many workers as sessions");
+        assert_eq!(self.table.active(), sessions);
+        assert_eq!(self.table.sessions.len(), sessions);
+        assert_eq!(self.table.workers().count(), sessions);
+        assert!(sessions <= LIMITS.sessions);
+        let found = self.model.iter().filter(|session| session.found);
+        assert_eq!(self.table.places.len(), found.count());
+        assert_eq!(self.table.queued(), self.waiting());
+        assert!(self.waiting().1 <= LIMITS.queue_bytes);
+        assert!(
+            self.model
+                .iter()
+                .all(|session| session.waiting().0 <= LIMITS.queue)
+        );
+        let counts = self.table.counts();
+        assert_eq!(counts, self.counts);
+        let ended = counts.expired + counts.evicted + counts.failed + counts.ended + counts.cut;
+        assert_eq!(counts.created - ended, sessions as u64);
+    }
+
+    /// However long they live, they all end.
+    fn finish(mut self) {
+        self.now += LIMITS.idle[Kind::Quic.index()];
+        self.expire();
+        self.check();
+        assert!(self.model.is_empty() && self.table.is_empty());
     }
 }
 
 impl Model {
-    fn waiting(&self) -> usize {
+    /// Datagrams and bytes.
+    fn waiting(&self) -> (usize, usize) {
         match &self.stage {
-            ModelStage::Dialling(queue) => queue.iter().map(|(_, bytes)| bytes).sum(),
-            _ => 0,
+            ModelStage::Dialling(queue) => {
+                (queue.len(), queue.iter().map(|(_, bytes)| bytes).sum())
+            }
+            ModelStage::Ready(_) => (0, 0),
         }
     }
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
     #[test]
     fn it_does_what_a_plain_list_does(events in prop::collection::vec(event(), 0..200)) {
         let mut both = Both::new();
         for event in events {
-            let id = |index: prop::sample::Index| (!both.ids.is_empty()).then(|| *index.get(&both.ids));
-            match event {
-                Event::Offer { client, outbound, port, bytes } => {
-                    both.offer(key(client, outbound), destination(port), bytes);
-                }
-                Event::Ready(index) => if let Some(id) = id(index) { both.ready(id) },
-                Event::End(index) => if let Some(id) = id(index) { both.end(id) },
-                Event::Touch(index) => if let Some(id) = id(index) { both.touch(id) },
-                Event::Expire => both.expire(),
-                Event::Pass(milliseconds) => both.now += Duration::from_millis(milliseconds),
-            }
-            both.check();
+            both.step(event);
+        }
+        both.finish();
+    }
+
+    #[test]
+    fn clearing_ends_all(events in prop::collection::vec(event(), 0..50)) {
+        let mut both = Both::new();
+        for event in events {
+            both.step(event);
         }
         both.table.clear();
         prop_assert!(both.workers.iter().all(|worker| worker.strong_count() == 0));
+        prop_assert!(both.table.is_empty() && both.table.queued() == (0, 0));
     }
+}
+
+fn arrival(key: Key, kind: Kind) -> Arrival<'static> {
+    Arrival {
+        key,
+        destination: destination(4000),
+        kind,
+        payload: b"x",
+    }
+}
+
+/// A session of client 1 that is ready.
+fn ready(table: &mut Table<()>, kind: Kind, now: Instant) -> Id {
+    let mut opened = None;
+    table.offer(arrival(key(1, 2), kind), now, |id| opened = Some(id));
+    let id = opened.unwrap();
+    table.ready(id, now).unwrap();
+    id
 }
 
 #[test]
 fn a_late_worker_does_not_touch_its_successor() {
     let mut table = Table::new(LIMITS);
     let now = Instant::now();
-    let mut first = None;
-    let open = |id| first = Some(id);
-    assert_eq!(
-        table.offer(key(1, 2), destination(53), b"a", now, open),
-        Offer::Queued
-    );
-    let first = first.unwrap();
-    assert_eq!(table.end(first, now), Some(End::Failed(())));
-    let later = now + LIMITS.retry;
-    assert_eq!(
-        table.offer(key(1, 2), destination(53), b"b", later, |_| ()),
-        Offer::Queued
-    );
+    let first = ready(&mut table, Kind::Plain, now);
+    assert_eq!(table.end(first, now + LIMITS.retry), Some(End::Closed(())));
+    let later = now + 2 * LIMITS.retry;
+    let second = ready(&mut table, Kind::Plain, later);
+    assert_eq!(first.place, second.place);
     assert_eq!(table.ready(first, later), None);
     assert_eq!(table.end(first, later), None);
     assert!(!table.touch(first, later));
-    assert_eq!(table.active(), 1);
+    assert_eq!((table.active(), table.counts().removal_failed), (1, 1));
+}
+
+#[test]
+fn a_session_lives_as_long_as_the_longest_of_its_kinds() {
+    for (kinds, seconds) in [
+        (&[Kind::Dns][..], 17),
+        (&[Kind::Plain], 30),
+        (&[Kind::Quic], 120),
+        (&[Kind::Dns, Kind::Plain], 30),
+        (&[Kind::Quic, Kind::Plain, Kind::Dns], 120),
+    ] {
+        let mut table = Table::new(LIMITS);
+        let now = Instant::now();
+        for kind in kinds {
+            table.offer(arrival(key(1, 2), *kind), now, |_| ());
+        }
+        let end = now + Duration::from_secs(seconds);
+        table.expire(end - Duration::from_nanos(1));
+        assert_eq!(table.active(), 1, "{kinds:?}");
+        table.expire(end);
+        assert_eq!(table.active(), 0, "{kinds:?}");
+    }
+}
+
+#[test]
+fn what_ended_soon_begins_anew_at_once_but_not_for_ever() {
+    let mut table = Table::new(LIMITS);
+    let mut now = Instant::now();
+    let dropped = |table: &mut Table<()>, now| {
+        let offer = table.offer(arrival(key(1, 2), Kind::Plain), now, |_| ());
+        offer == Offer::Dropped
+    };
+    for end in [End::Closed(()), End::Failed(())] {
+        let id = ready(&mut table, Kind::Plain, now);
+        now += LIMITS.retry / 4;
+        assert_eq!(table.end(id, now), Some(end));
+    }
+    assert!(dropped(&mut table, now));
+    assert!(!dropped(&mut table, now + LIMITS.retry));
+}
+
+#[test]
+fn a_retired_session_hands_back_answers_and_leaves_its_place_alone() {
+    let mut table = Table::new(LIMITS);
+    let now = Instant::now();
+    let old = ready(&mut table, Kind::Plain, now);
+    table.retire(|_, ()| true);
+    let new = ready(&mut table, Kind::Plain, now);
+    assert!(table.touch(old, now) && table.touch(new, now));
+    assert_eq!(table.end(old, now + LIMITS.retry), Some(End::Closed(())));
+    let offer = table.offer(arrival(key(1, 2), Kind::Plain), now, |_| {
+        panic!("it is there")
+    });
+    assert_eq!(offer, Offer::Send(&()));
 }

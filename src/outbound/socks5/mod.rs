@@ -5,13 +5,16 @@ pub mod wire;
 use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::AsFd;
 
 use futures_lite::{AsyncReadExt, AsyncWriteExt, future};
 use socket2::SockRef;
 
 use super::DialError;
 use crate::config::Secret;
+use crate::net::batch::{Batch, Packets};
 use crate::net::dial;
+use crate::net::outbox::{Head, Outbox, Outgoing, Sent};
 use crate::net::reactor::{Interest, Source};
 use wire::{AddressKind, Command, Error};
 
@@ -116,14 +119,37 @@ impl Association {
         SockRef::from(&self.socket).send_vectored(&parts).map(drop)
     }
 
+    pub(super) fn send_many<'a>(
+        &self,
+        outbox: &mut Outbox,
+        datagrams: impl Iterator<Item = (SocketAddr, &'a [u8])>,
+    ) -> Sent {
+        let outgoing = datagrams.map(|(destination, payload)| Outgoing {
+            to: None,
+            source: None,
+            head: Head::new(wire::datagram_header(destination).as_bytes()),
+            payload,
+        });
+        outbox.send(self.socket.as_fd(), outgoing)
+    }
+
+    pub(super) fn receive<'a>(&self, batch: &'a mut Batch) -> io::Result<Packets<'a>> {
+        batch.take_packets(&self.socket)
+    }
+
+    /// What the server has put into a datagram of its own.
+    pub(super) fn open(datagram: &[u8]) -> io::Result<(SocketAddr, &[u8])> {
+        wire::parse_datagram(datagram)
+            .map_err(|error: Error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
     pub(super) async fn readable(&self) {
         self.socket.readable().await;
     }
 
     pub(super) fn recv<'a>(&self, buffer: &'a mut [u8]) -> io::Result<(SocketAddr, &'a [u8])> {
         let length = self.socket.try_read(|socket| socket.recv(buffer))?;
-        wire::parse_datagram(&buffer[..length])
-            .map_err(|error: Error| io::Error::new(io::ErrorKind::InvalidData, error))
+        Self::open(&buffer[..length])
     }
 
     /// The end of the TCP connection ends the association (RFC 1928 section 7).
