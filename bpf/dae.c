@@ -5,7 +5,8 @@
  * classify, act.
  *
  * Whatever is not a plain pass first finds a socket of the daemon by look-up. A dead daemon
- * is not found, and the packet passes as if we were not here.
+ * is not found, and the packet passes as if we were not here; or, with the kill switch on,
+ * what we would take is dropped, and all else that rules say still holds.
  */
 #include <linux/pkt_cls.h>
 
@@ -25,7 +26,8 @@ struct decision {
 	__u32 counter;
 	__u8 action;
 	__u8 dns;
-	__u8 full; /* the flow cache took no entry */
+	__u8 full;      /* the flow cache took no entry */
+	__u8 under_way; /* TCP that the flow cache does not know; only the kill switch asks rules then */
 };
 
 static __always_inline __u32 tuple_size(int v6)
@@ -101,7 +103,7 @@ static __always_inline int assign(struct __sk_buff *skb, const struct dae_settin
 	return 1;
 }
 
-enum { RESUMED, NO_CONNECTION, NOT_OURS };
+enum { RESUMED, NO_CONNECTION, NOT_OURS, REFUSED };
 
 /* Gives a TCP packet to the connection it belongs to. */
 static __always_inline int resume(struct __sk_buff *skb, const struct packet *p, const struct dae_settings *s)
@@ -116,7 +118,7 @@ static __always_inline int resume(struct __sk_buff *skb, const struct packet *p,
 		bpf_sk_release(sk);
 		return NOT_OURS;
 	}
-	return assign(skb, s, sk) ? RESUMED : NOT_OURS;
+	return assign(skb, s, sk) ? RESUMED : REFUSED;
 }
 
 static __always_inline void remember(const struct packet *p, const struct dae_settings *s, struct decision *d,
@@ -165,9 +167,12 @@ static __always_inline int decide(struct __sk_buff *skb, const struct packet *p,
 		return 0;
 	}
 	if (p->key.proto == IPPROTO_TCP && !p->syn && !p->fragment) {
-		d->action = DAE_PROXY;
-		d->counter = DAE_COUNT_RESUMED;
-		return 1;
+		if (!s->closed) {
+			d->action = DAE_PROXY;
+			d->counter = DAE_COUNT_RESUMED;
+			return 1;
+		}
+		d->under_way = 1;
 	}
 	if (names == DAE_HOST_NAMELESS)
 		names = s->miss[DAE_TABLE_NAME];
@@ -177,9 +182,16 @@ static __always_inline int decide(struct __sk_buff *skb, const struct packet *p,
 		return 0;
 	d->mark = verdict->mark;
 	d->action = verdict->action;
-	if (!p->fragment)
+	if (!p->fragment && !d->under_way)
 		remember(p, s, d, verdict->outbound);
 	return 1;
+}
+
+/* No socket of ours takes what it should. */
+static __always_inline int nobody(const struct dae_settings *s, struct decision *d)
+{
+	d->counter = s->closed ? DAE_COUNT_FAIL_CLOSED : DAE_COUNT_FAIL_OPEN;
+	return s->closed ? TC_ACT_SHOT : PASS;
 }
 
 /* Carries the decision out. Returns what tc is told; d->counter may change. */
@@ -188,15 +200,18 @@ static __always_inline int act(struct __sk_buff *skb, const struct packet *p, co
 {
 	struct bpf_sock *sk;
 
-	if (d->action == DAE_DIRECT && !d->mark)
+	if (d->action == DAE_DIRECT && !d->mark && !d->under_way)
 		return PASS;
-	if (d->action == DAE_PROXY && p->key.proto == IPPROTO_TCP && !p->fragment) {
+	if ((d->action == DAE_PROXY || d->under_way) && p->key.proto == IPPROTO_TCP && !p->fragment) {
 		int resumed = resume(skb, p, s);
 
 		if (resumed == RESUMED)
 			return TC_ACT_OK;
+		if (resumed == REFUSED && s->closed)
+			return nobody(s, d);
 		/* A connection of which we know nothing began before us, or with dnsmasq. */
-		if (resumed == NOT_OURS || (!p->syn && d->counter >= DAE_COUNT_DNS)) {
+		if (resumed == NOT_OURS || resumed == REFUSED ||
+		    (!p->syn && d->counter >= DAE_COUNT_DNS && !s->closed)) {
 			d->action = DAE_DIRECT;
 			d->counter = DAE_COUNT_MIDSTREAM;
 			if (!d->dns)
@@ -204,18 +219,21 @@ static __always_inline int act(struct __sk_buff *skb, const struct packet *p, co
 			return PASS;
 		}
 	}
+	if (d->under_way && d->action == DAE_DIRECT) {
+		remember(p, s, d, 0);
+		if (!d->mark)
+			return PASS;
+	}
 	sk = listener(skb, p, s, d->dns);
-	if (!sk) {
-		d->counter = DAE_COUNT_FAIL_OPEN;
-		return PASS;
-	}
 	if (d->action == DAE_PROXY && !p->fragment) {
-		if (assign(skb, s, sk))
+		if (sk && assign(skb, s, sk))
 			return TC_ACT_OK;
-		d->counter = DAE_COUNT_FAIL_OPEN;
-		return PASS;
+		return nobody(s, d);
 	}
-	bpf_sk_release(sk);
+	if (sk)
+		bpf_sk_release(sk);
+	else if (!s->closed)
+		return nobody(s, d);
 	if (d->action == DAE_DIRECT) {
 		skb->mark = d->mark;
 		return PASS;

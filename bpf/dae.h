@@ -113,6 +113,7 @@ struct dae_settings {
 	__u32 deliver_mark; /* set on packets handed to our sockets; a policy rule makes them local */
 	__u32 own_mark;     /* SO_MARK of every socket of the daemon, proof that a listener is ours */
 	__u32 dns;          /* 1: port 53 is ours, 0: it is a flow like any other */
+	__u32 closed;       /* 1: the kill switch is on: what nobody takes is dropped */
 	/* Loopback ports of our listeners, host order, index DAE_PORT_*; 0: none. */
 	__u16 port[8];
 	/* Vectors of the small dimensions, here because this entry is at hand anyway. The
@@ -142,8 +143,9 @@ enum dae_count {
 	DAE_COUNT_MIDSTREAM,  /* TCP that was under way before us: passed */
 	DAE_COUNT_RESUMED,    /* TCP of ours that the flow cache has forgotten: handed to its socket */
 	DAE_COUNT_FRAGMENT,   /* fragment of a flow that a rule sends to a proxy: dropped */
-	DAE_COUNT_FAIL_OPEN,  /* ours to handle, but no listener of ours was found: passed */
+	DAE_COUNT_FAIL_OPEN,  /* ours to handle, but no socket of ours took it: passed */
 	DAE_COUNT_FLOW_FULL,  /* the flow cache took no entry */
+	DAE_COUNT_FAIL_CLOSED, /* ours to handle, nobody took it, and the kill switch is on: dropped */
 	DAE_COUNTERS,
 };
 

@@ -26,6 +26,10 @@ dae: transparent proxy and DNS forwarder
                      --queries [N]: the last DNS queries, where they are logged
   dae flows [N]      the newest proxied flows there are [--json]
   dae reload         read the configuration again, as SIGHUP does
+                     [--abort]: connections of nodes that are gone end at once
+  dae suspend        let go of the LAN, as if dae were not there
+  dae resume         take it up again
+  dae clean          undo what a killed daemon has left, its kill switch too
   dae choose GROUP [MEMBER|auto]
                      have a group use this member, or what its policy says;
                      without a member: the group, and how its members are [--json]
@@ -65,7 +69,16 @@ pub enum Command {
     /// `dae check`.
     Check,
     /// `dae reload`.
-    Reload,
+    Reload {
+        /// Flows of outbounds that are gone end at once.
+        abort: bool,
+    },
+    /// `dae suspend`.
+    Suspend,
+    /// `dae resume`.
+    Resume,
+    /// `dae clean`.
+    Clean,
     /// `dae choose`.
     Choose {
         /// The group.
@@ -137,6 +150,7 @@ struct Words {
     names: Vec<String>,
     json: bool,
     queries: bool,
+    abort: bool,
     markdown: bool,
     version: bool,
     help: bool,
@@ -163,6 +177,7 @@ impl Words {
                         self.names.push(last.string()?);
                     }
                 }
+                Long("abort") => self.abort = true,
                 Long("markdown") => self.markdown = true,
                 Long("proto") => self.proto = Some(parser.value()?.parse()?),
                 Long("domain") => self.domains.push(parser.value()?.string()?),
@@ -191,7 +206,7 @@ impl Words {
     fn command(&mut self) -> Result<Command, lexopt::Error> {
         let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
         let is_status = names.first() == Some(&"status");
-        let has_json = matches!(names.first(), Some(&("status" | "choose" | "flows")));
+        let has_json = matches!(names.first(), Some(&("status" | "flows" | "choose")));
         let is_trace = names.first() == Some(&"trace");
         let for_trace = self.proto.is_some()
             || !self.domains.is_empty()
@@ -204,6 +219,10 @@ impl Words {
                 "--json goes with status, flows and choose",
             ),
             (self.queries && !is_status, "--queries goes with status"),
+            (
+                self.abort && names != ["reload"],
+                "--abort goes with reload",
+            ),
             (
                 self.markdown && names != ["help", "config"],
                 "--markdown goes with help config",
@@ -218,7 +237,10 @@ impl Words {
             _ if self.help => Command::Help,
             ["run"] => Command::Run,
             ["check"] => Command::Check,
-            ["reload"] => Command::Reload,
+            ["reload"] => Command::Reload { abort: self.abort },
+            ["suspend"] => Command::Suspend,
+            ["resume"] => Command::Resume,
+            ["clean"] => Command::Clean,
             ["choose", group] => self.choose(group, None),
             ["choose", group, member] => self.choose(group, Some(member)),
             ["choose", ..] => return Err("choose wants a group, and a member or auto".into()),
@@ -330,7 +352,15 @@ mod tests {
             words("status --json").unwrap().command,
             Command::Status { json: true }
         );
-        assert_eq!(words("reload").unwrap().command, Command::Reload);
+        for (line, command) in [
+            ("reload", Command::Reload { abort: false }),
+            ("reload --abort", Command::Reload { abort: true }),
+            ("suspend", Command::Suspend),
+            ("resume", Command::Resume),
+            ("clean", Command::Clean),
+        ] {
+            assert_eq!(words(line).unwrap().command, command, "{line}");
+        }
         let flows = |json, newest| Command::Flows { json, newest };
         assert_eq!(words("flows").unwrap().command, flows(false, None));
         let many = words("flows 500 --json").unwrap().command;
@@ -392,6 +422,8 @@ mod tests {
             ("choose", "wants a group"),
             ("choose a b c", "wants a group"),
             ("run --queries", "--queries goes with status"),
+            ("suspend --abort", "--abort goes with reload"),
+            ("resume now", "not a command"),
             ("status --queries many", "'many' is not a number"),
             ("flows many", "'many' is not a number"),
             ("flows 1 2", "a number or nothing"),

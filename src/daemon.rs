@@ -3,6 +3,8 @@
 //! One thread runs everything here. The parts do not know each other; what one needs of
 //! another it gets as a closure from [`Plumbing`].
 
+mod beside;
+mod change;
 mod choices;
 mod flows;
 mod listeners;
@@ -12,6 +14,7 @@ mod plumbing;
 mod reload;
 mod signals;
 mod status;
+mod uplink;
 
 use std::fs;
 use std::path::Path;
@@ -22,7 +25,8 @@ use futures_lite::{FutureExt as _, future};
 use nix::sys::signal::Signal;
 
 use crate::control::http::Endpoint;
-use crate::control::{log as log_lines, metrics, socket::Control};
+use crate::control::socket::{Control, Handler};
+use crate::control::{log as log_lines, metrics};
 use crate::error::{IoContext as _, Result};
 use crate::kernel;
 use crate::net::reactor::{self, Timer};
@@ -63,7 +67,7 @@ pub fn run(config: &Path, run_dir: &Path, state_dir: &Path) -> Result<()> {
         Err(error) => return Err(loaded.err().unwrap_or(error)),
     };
     // Also when this start comes to nothing: the dead instance cannot do it any more.
-    for error in kernel::clean_dead(run_dir) {
+    for error in kernel::clean_dead(run_dir, opens(&loaded)) {
         log::warn!(event = "kernel.clean", reason:% = error; "");
     }
     let result = match loaded {
@@ -83,6 +87,34 @@ pub fn run(config: &Path, run_dir: &Path, state_dir: &Path) -> Result<()> {
     result
 }
 
+/// Whether a kill switch that a dead instance has left is to be opened: not by one that takes
+/// over, and not by a file that cannot be read.
+fn opens(loaded: &Result<Loaded>) -> bool {
+    let Ok(loaded) = loaded else { return false };
+    let main = &loaded.config.main;
+    !(main.enabled && main.kill_switch && !main.interfaces.is_empty())
+}
+
+/// Undoes what a dead instance has left, a kill switch too.
+///
+/// # Errors
+/// When an instance lives. What could not be undone is logged, and the last of it returned.
+pub fn clean(run_dir: &Path) -> Result<()> {
+    log_lines::init(log::LevelFilter::Warn);
+    if !run_dir.exists() {
+        return Ok(());
+    }
+    let control = Control::open(run_dir)?;
+    let mut errors = kernel::clean_dead(run_dir, true);
+    for error in &errors {
+        log::error!(event = "kernel.clean", reason:% = error; "");
+    }
+    drop(control);
+    // Not ours to remove when somebody put something else there.
+    let _ = fs::remove_dir(run_dir);
+    errors.pop().map_or(Ok(()), Err)
+}
+
 fn live(
     loaded: Loaded,
     control: &Control,
@@ -98,26 +130,28 @@ fn live(
     let choices = Choices::restore(parts.ways.clone(), state_dir);
     log::info!(event = "start", version = env!("CARGO_PKG_VERSION"); "");
 
-    let reloader = Rc::new(Reloader::new(
-        file.into(),
-        plumbing.clone(),
-        parts.dns.clone(),
-    ));
+    let reloader = Rc::new(Reloader::new(file.into(), plumbing.clone(), &parts));
     let status = Status::new(&plumbing, &parts, &reloader, choices);
     let main = async {
         let control = async {
             let status = status.clone();
-            let answer = Rc::new(move |request: &str| status.answer(request));
+            let answer: Handler = Rc::new(move |request| Box::pin(status.clone().answer(request)));
             control.run(answer).await;
             Ok(())
         };
         let metrics = serve_metrics(metrics, status.clone());
+        let changes = async {
+            reloader.run().await;
+            Ok(())
+        };
         let ways = parts.ways.clone();
         let served = parts
             .run()
             .or(control)
             .or(metrics)
+            .or(changes)
             .or(plumbing.follow_links())
+            .or(uplink::follow(ways.clone()))
             .or(check_nodes(ways));
         until_signal(signals, &reloader)
             .or(tick(&plumbing))
@@ -142,7 +176,7 @@ async fn serve_metrics(endpoint: Option<Endpoint>, status: Rc<Status>) -> Result
 async fn until_signal(signals: &Signals, reloader: &Reloader) -> Result<()> {
     loop {
         match signals.next().await? {
-            Signal::SIGHUP => drop(reloader.reload()),
+            Signal::SIGHUP => reloader.hang_up(),
             _ => return Ok(()),
         }
     }

@@ -33,9 +33,13 @@ fn main() -> ExitCode {
 fn execute(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Run => daemon::run(&cli.config, &cli.run_dir, &cli.state_dir)?,
+        Command::Clean => daemon::clean(&cli.run_dir)?,
         Command::Check => return check(&cli),
         Command::Status { json } => return show_status(&cli, json),
-        Command::Reload => return reload(&cli),
+        Command::Reload { abort: false } => return order(&cli, "reload", status::reloaded),
+        Command::Reload { abort: true } => return order(&cli, "reload abort", status::reloaded),
+        Command::Suspend => return order(&cli, "suspend", status::suspended),
+        Command::Resume => return order(&cli, "resume", status::resumed),
         Command::Flows { json, newest } => return show_flows(&cli, json, newest),
         Command::Choose {
             ref group,
@@ -85,9 +89,10 @@ fn show_flows(cli: &Cli, json: bool, newest: Option<u32>) -> Result<ExitCode> {
     })
 }
 
-fn reload(cli: &Cli) -> Result<ExitCode> {
-    ask(cli, "reload", |answer| {
-        let (good, text) = status::reloaded(&answer);
+/// Asks for something to be done, and prints what came of it.
+fn order(cli: &Cli, request: &str, words: fn(&Value) -> (bool, String)) -> Result<ExitCode> {
+    ask(cli, request, |answer| {
+        let (good, text) = words(&answer);
         if good {
             print(&text);
             return ExitCode::SUCCESS;

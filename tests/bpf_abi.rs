@@ -68,6 +68,7 @@ fn rust_mirrors_the_header() {
         deliver_mark,
         own_mark,
         dns,
+        closed,
         port,
         asked,
         miss,

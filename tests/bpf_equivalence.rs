@@ -35,7 +35,7 @@ use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 const PAIRS: usize = 100_000;
 
 /// Ways in which a packet can end: see the list that the test prints.
-const FATES: usize = 15;
+const FATES: usize = 16;
 
 /// Most packets of one rule set.
 const PACKETS: usize = 800;
@@ -86,10 +86,11 @@ fn case() -> impl Strategy<Value = Case> {
         1 => Just(vec![]),
     ];
     let dns = prop_oneof![3 => Just(true), 1 => Just(false)];
+    let closed = prop_oneof![2 => Just(false), 1 => Just(true)];
     let shapes = vec(packet::shape(), PACKETS);
     let local = vec(any::<Index>(), 0..3);
-    (rules, shapes, link, dns, alive, local).prop_map(
-        |(scenario, shapes, link, dns, alive, local)| Case {
+    (rules, shapes, link, (dns, closed), alive, local).prop_map(
+        |(scenario, shapes, link, (dns, closed), alive, local)| Case {
             local: local.iter().map(|at| at.get(&scenario.flows).dst).collect(),
             rules: scenario.rules,
             default: scenario.default,
@@ -97,6 +98,7 @@ fn case() -> impl Strategy<Value = Case> {
             packets: scenario.flows.into_iter().zip(shapes).collect(),
             link,
             dns,
+            closed,
             alive,
         },
     )
@@ -158,9 +160,13 @@ fn the_program_decides_as_the_rules_say() {
 /// A failing case for people: what each rule says, and each packet.
 fn readable(case: &Case) -> String {
     let Case {
-        link, dns, alive, ..
+        link,
+        dns,
+        closed,
+        alive,
+        ..
     } = case;
-    let mut text = format!("on {link:?}, dns {dns}, listeners {alive:?}\n");
+    let mut text = format!("on {link:?}, dns {dns}, kill switch {closed}, listeners {alive:?}\n");
     for rule in &case.rules {
         text += &format!("{}\n", options(rule));
     }

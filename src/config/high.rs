@@ -162,6 +162,7 @@ fn main_section(
             mark: 0,
         },
         attach: low.get(&o::ATTACH)?,
+        kill_switch: kill_switch(low, problems)?,
         max_flows: low.get(&o::MAX_FLOWS)?,
         max_names: low.get(&o::MAX_NAMES)?,
         max_udp_sessions: low.get(&o::MAX_UDP_SESSIONS)?,
@@ -170,9 +171,30 @@ fn main_section(
         udp_idle: low.get(&o::UDP_IDLE)?,
         udp_idle_dns: low.get(&o::UDP_IDLE_DNS)?,
         udp_idle_quic: low.get(&o::UDP_IDLE_QUIC)?,
+        drain: low.get(&o::DRAIN)?,
         leasefile: low.get(&o::LEASEFILE)?,
         metrics: metrics(low, listen, problems),
     })
+}
+
+/// A TCX link goes with its process, and the switch with it.
+fn kill_switch(low: &Low, problems: &mut Problems) -> Option<bool> {
+    use options::main as o;
+    let on = low.get(&o::KILL_SWITCH)?;
+    if on && low.get(&o::ATTACH) == Some(super::types::Attach::Tcx) {
+        let wrong = Wrong::new(
+            "the kernel takes a tcx hook away with its process, so there is nothing left to close",
+            "write attach 'clsact' or 'auto', or kill_switch '0'",
+        );
+        problems.add(
+            low.place(&o::KILL_SWITCH),
+            &low.label,
+            o::KILL_SWITCH.spec.name,
+            wrong,
+        );
+        return None;
+    }
+    Some(on)
 }
 
 /// None also when it is told that the address is taken.

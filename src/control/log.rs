@@ -15,8 +15,9 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use super::limit::Limiter;
 
 /// Fields that tell one repeated line from another; all others vary from line to line.
-const IDENTITY: [&str; 9] = [
-    "event", "reason", "node", "outbound", "upstream", "device", "place", "state", "number",
+const IDENTITY: [&str; 12] = [
+    "event", "reason", "node", "network", "group", "member", "outbound", "upstream", "device",
+    "place", "state", "number",
 ];
 
 struct Stderr {

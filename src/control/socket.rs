@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -23,13 +24,13 @@ pub const SOCKET: &str = "control.sock";
 const MAX_REQUEST: usize = 256;
 /// Clients served at once; one more is closed.
 const MAX_CLIENTS: usize = 8;
-/// A client must ask and read within this time.
+/// A client must ask within this time, and read within it.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The daemon must answer within this time; a reload takes the longest.
 const ANSWER: Duration = Duration::from_secs(20);
 
 /// Answers one request line; None when it makes no sense.
-pub type Handler = Rc<dyn Fn(&str) -> Option<Value>>;
+pub type Handler = Rc<dyn Fn(String) -> Pin<Box<dyn Future<Output = Option<Value>>>>>;
 
 /// The daemon's end. The file is removed with it.
 pub struct Control {
@@ -87,11 +88,7 @@ impl Control {
             self.clients.set(self.clients.get() + 1);
             let (clients, handler) = (self.clients.clone(), handler.clone());
             let client = async move {
-                let timeout = async {
-                    Timer::after(PATIENCE).await;
-                    Err(io::ErrorKind::TimedOut.into())
-                };
-                if let Err(error) = serve(stream, handler).or(timeout).await {
+                if let Err(error) = serve(stream, handler).await {
                     log::debug!(event = "control.client", reason:% = error; "");
                 }
                 clients.set(clients.get() - 1);
@@ -108,7 +105,29 @@ impl Drop for Control {
 }
 
 async fn serve(socket: Source<UnixStream>, handler: Handler) -> io::Result<()> {
+    let request = patiently(read(&socket)).await?;
+    let answer = match String::from_utf8(request) {
+        Ok(line) => handler(line.trim().to_owned()).await,
+        Err(_) => None,
+    };
+    let answer = answer.unwrap_or_else(|| serde_json::json!({ "error": "unknown request" }));
     let mut stream = &socket;
+    patiently(async {
+        stream.write_all(answer.to_string().as_bytes()).await?;
+        stream.close().await
+    })
+    .await
+}
+
+async fn patiently<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let timeout = async {
+        Timer::after(PATIENCE).await;
+        Err(io::ErrorKind::TimedOut.into())
+    };
+    work.or(timeout).await
+}
+
+async fn read(mut stream: &Source<UnixStream>) -> io::Result<Vec<u8>> {
     let mut request = Vec::with_capacity(MAX_REQUEST);
     let mut byte = [0];
     while stream.read(&mut byte).await? == 1 && byte[0] != b'\n' {
@@ -120,12 +139,7 @@ async fn serve(socket: Source<UnixStream>, handler: Handler) -> io::Result<()> {
         }
         request.push(byte[0]);
     }
-    let answer = std::str::from_utf8(&request)
-        .ok()
-        .and_then(|line| handler(line.trim()));
-    let answer = answer.unwrap_or_else(|| serde_json::json!({ "error": "unknown request" }));
-    stream.write_all(answer.to_string().as_bytes()).await?;
-    stream.close().await
+    Ok(request)
 }
 
 /// Asks the daemon of `run_dir`. An error when none runs there.
@@ -156,8 +170,11 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("dae-control-{name}-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
         let control = Control::open(&dir).unwrap();
-        let handler: Handler =
-            Rc::new(|line| (line == "status").then(|| serde_json::json!({ "version": "test" })));
+        let handler: Handler = Rc::new(|line| {
+            Box::pin(
+                async move { (line == "status").then(|| serde_json::json!({ "version": "test" })) },
+            )
+        });
         let thread = std::thread::spawn({
             let dir = dir.clone();
             move || client(dir)

@@ -13,7 +13,7 @@ use super::dns_page;
 use super::table::{self, scalar};
 
 /// Columns that come before all others, in this order: they say what a row is about.
-const FIRST_COLUMNS: [&str; 5] = ["group", "node", "member", "network", "life"];
+const FIRST_COLUMNS: [&str; 5] = ["group", "node", "network", "member", "life"];
 
 /// Lays out a status document for a terminal.
 pub fn render(status: &Value) -> String {
@@ -66,26 +66,42 @@ fn reloads(reload: &Value) -> String {
 
 /// What `dae reload` prints of the daemon's answer, and whether the configuration was good.
 pub fn reloaded(answer: &Value) -> (bool, String) {
-    let words = |key: &str| {
-        let all = answer[key].as_array().map(Vec::as_slice);
-        all.unwrap_or_default()
-            .iter()
-            .map(scalar)
-            .collect::<Vec<_>>()
-    };
     if answer["ok"] != true {
-        return (
-            false,
-            words("problems").join("\n") + "\nnothing was changed\n",
-        );
+        return (false, problems(answer) + "nothing was changed\n");
     }
-    let restart = words("restart");
+    let restart = words(answer, "restart");
     let mut text = "reloaded\n".to_owned();
     if !restart.is_empty() {
         let restart = restart.join(", ");
         let _ = writeln!(text, "with /etc/init.d/dae restart only: {restart}");
     }
     (true, text)
+}
+
+/// What `dae suspend` prints, and whether all was undone.
+pub fn suspended(answer: &Value) -> (bool, String) {
+    match answer["ok"] == true {
+        true => (true, "suspended, the LAN is as without dae\n".to_owned()),
+        false => (false, problems(answer)),
+    }
+}
+
+/// What `dae resume` prints, and whether dae has the LAN again.
+pub fn resumed(answer: &Value) -> (bool, String) {
+    match answer["ok"] == true {
+        true => (true, "resumed\n".to_owned()),
+        false => (false, problems(answer) + "still suspended\n"),
+    }
+}
+
+fn problems(answer: &Value) -> String {
+    let lines = words(answer, "problems").into_iter();
+    lines.map(|line| line + "\n").collect()
+}
+
+fn words(answer: &Value, key: &str) -> Vec<String> {
+    let all = answer[key].as_array().map(Vec::as_slice);
+    all.unwrap_or_default().iter().map(scalar).collect()
 }
 
 fn table(page: &mut String, rows: &[Value], indent: usize) {
@@ -175,8 +191,12 @@ mod tests {
         );
     }
 
+    fn good_answer() -> Value {
+        json!({ "ok": true })
+    }
+
     #[test]
-    fn a_reload_says_what_came_of_it() {
+    fn orders_say_what_came_of_them() {
         let (good, text) = reloaded(&json!({"ok": true, "restart": ["rule", "dae.attach"]}));
         assert!(
             good && text.ends_with("restart only: rule, dae.attach\n"),
@@ -184,6 +204,11 @@ mod tests {
         );
         let good = reloaded(&json!({"ok": true, "restart": []}));
         assert_eq!(good, (true, "reloaded\n".into()));
+        let failed = json!({"ok": false, "problems": ["bpf load: no"]});
+        assert_eq!(suspended(&failed), (false, "bpf load: no\n".into()));
+        let still = (false, "bpf load: no\nstill suspended\n".into());
+        assert_eq!(resumed(&failed), still);
+        assert!(suspended(&good_answer()).0 && resumed(&good_answer()).0);
         let bad = reloaded(&json!({"ok": false, "problems": ["dae:3: frob", "dae:4: brof"]}));
         assert_eq!(
             bad,

@@ -30,22 +30,20 @@ pub fn read(path: &Path) -> Result<Loaded> {
         }
     };
     let config = parse(path, &bytes(path)?).map_err(refused)?;
-    let image = compile(&config).map_err(|error| refused(vec![at(path, &error)]))?;
+    let image = compile(path, &config).map_err(refused)?;
     Ok(Loaded { config, image })
 }
 
-/// Reads the configuration of a daemon that runs with `running`; the problems as `dae check`
-/// prints them. Nothing waits for a compiler when the rules are the same.
-pub fn again(path: &Path, running: &Config) -> std::result::Result<Config, Vec<String>> {
+/// Reads the configuration of a daemon that runs; the problems as `dae check` prints them. Its
+/// rules are not compiled.
+pub fn again(path: &Path) -> std::result::Result<Config, Vec<String>> {
     let text = bytes(path).map_err(|error| vec![error.to_string()])?;
-    let config = parse(path, &text)?;
-    let same_rules = config.rules == running.rules
-        && config.main.default == running.main.default
-        && config.main.interfaces.len() == running.main.interfaces.len();
-    if !same_rules {
-        compile(&config).map_err(|error| vec![at(path, &error)])?;
-    }
-    Ok(config)
+    parse(path, &text)
+}
+
+/// The tables of a configuration's rules; the problem as `dae check` prints it.
+pub fn compile(path: &Path, config: &Config) -> std::result::Result<Image, Vec<String>> {
+    tables(config).map_err(|error| vec![at(path, &error)])
 }
 
 fn parse(path: &Path, text: &[u8]) -> std::result::Result<Config, Vec<String>> {
@@ -59,7 +57,7 @@ fn at(path: &Path, error: &CompileError) -> String {
 
 /// What `dae check` prints.
 pub fn check(path: &Path) -> Result<Report> {
-    let compiles = |config: &Config| compile(config).map(drop).map_err(|error| error.to_string());
+    let compiles = |config: &Config| tables(config).map(drop).map_err(|error| error.to_string());
     Ok(report::check(
         &path.display().to_string(),
         &bytes(path)?,
@@ -67,7 +65,7 @@ pub fn check(path: &Path) -> Result<Report> {
     ))
 }
 
-fn compile(config: &Config) -> std::result::Result<Image, CompileError> {
+fn tables(config: &Config) -> std::result::Result<Image, CompileError> {
     Image::compile(
         &config.rules,
         config.main.default,

@@ -4,21 +4,22 @@ use std::cell::RefCell;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures_lite::future;
 
 use super::listeners::Listeners;
 use crate::config::{Config, uci};
-use crate::error::{IoContext as _, Result};
+use crate::error::{Error, IoContext as _, Result};
 use crate::kernel::devices::Network;
-use crate::kernel::{Datapath, DatapathConfig, FlowKey};
+use crate::kernel::{Datapath, DatapathConfig, FlowKey, Object, Ports};
 use crate::net::reactor::{Interest, Source};
 use crate::rules::image::{Decision, Image};
 use crate::rules::names::{NameTable, NameUpdate};
-use crate::rules::{Flow, Proto};
+use crate::rules::{Flow, Kept, Proto};
 
 /// Where OpenWrt says which devices a network has.
 const NETWORKS: &str = "/etc/config/network";
@@ -26,15 +27,51 @@ const NETWORKS: &str = "/etc/config/network";
 /// What the parts share. None of its cells is borrowed across an await.
 pub struct Plumbing {
     /// The settings in force.
-    config: RefCell<Rc<Config>>,
+    config: RefCell<Arc<Config>>,
     /// The rules' tables, for flows that the kernel has forgotten.
-    image: Image,
+    image: RefCell<Image>,
     /// None in a configuration without interfaces (DNS for local listeners only), and at the end.
     pub datapath: RefCell<Option<Datapath>>,
     /// Names of addresses, learnt from answers.
     pub names: RefCell<NameTable>,
     /// When it began.
     pub started: Instant,
+    base: Base,
+}
+
+/// What the datapath's configuration is made from, beside the settings.
+#[derive(Clone)]
+pub struct Base {
+    ports: Ports,
+    run_dir: PathBuf,
+}
+
+impl Base {
+    /// What the datapath needs to know of a configuration, and of the router's networks as they
+    /// are now.
+    pub fn datapath(&self, config: &Config) -> DatapathConfig {
+        DatapathConfig {
+            interfaces: config.main.interfaces.clone(),
+            networks: networks(),
+            attach: config.main.attach,
+            kill_switch: config.main.kill_switch,
+            max_flows: config.main.max_flows,
+            max_names: config.main.max_names,
+            dns: config.dns.enabled,
+            ports: self.ports,
+            run_dir: self.run_dir.clone(),
+        }
+    }
+}
+
+/// Rules that are ready to be put in force, made by another thread.
+pub struct NewRules {
+    /// Their tables.
+    pub image: Image,
+    /// What they have in common with those in force.
+    pub kept: Kept,
+    /// None where nothing has to be loaded: while suspended, or without interfaces.
+    pub object: Option<Object>,
 }
 
 impl Plumbing {
@@ -45,39 +82,121 @@ impl Plumbing {
         listeners: &Listeners,
         run_dir: &Path,
     ) -> Result<Rc<Self>> {
-        let names = NameTable::new(&image, config.main.max_names as usize);
-        let datapath = if config.main.interfaces.is_empty() {
-            None
-        } else {
-            let settings = DatapathConfig {
-                interfaces: config.main.interfaces.clone(),
-                networks: networks(),
-                attach: config.main.attach,
-                max_flows: config.main.max_flows,
-                max_names: config.main.max_names,
-                dns: config.dns.enabled,
+        let plumbing = Self {
+            names: RefCell::new(NameTable::new(&image, config.main.max_names as usize)),
+            config: RefCell::new(Arc::new(config)),
+            image: RefCell::new(image),
+            datapath: RefCell::default(),
+            started: Instant::now(),
+            base: Base {
                 ports: listeners.ports,
                 run_dir: run_dir.into(),
-            };
-            Some(Datapath::start(&image, settings)?)
+            },
         };
-        Ok(Rc::new(Self {
-            config: RefCell::new(Rc::new(config)),
-            image,
-            datapath: RefCell::new(datapath),
-            names: RefCell::new(names),
-            started: Instant::now(),
-        }))
+        let config = plumbing.config();
+        if !config.main.interfaces.is_empty() {
+            let datapath = plumbing.base.datapath(&config);
+            let datapath = Datapath::start(&plumbing.image.borrow(), datapath)?;
+            plumbing.datapath.replace(Some(datapath));
+        }
+        Ok(Rc::new(plumbing))
     }
 
     /// The settings in force.
-    pub fn config(&self) -> Rc<Config> {
+    pub fn config(&self) -> Arc<Config> {
         self.config.borrow().clone()
     }
 
-    /// Other settings are in force.
-    pub fn set_config(&self, config: Config) {
-        self.config.replace(Rc::new(config));
+    /// For [`Base::datapath`] on another thread.
+    pub fn base(&self) -> Base {
+        self.base.clone()
+    }
+
+    /// What the datapath goes by; None without one.
+    pub fn datapath_config(&self) -> Option<DatapathConfig> {
+        let datapath = self.datapath.borrow();
+        datapath.as_ref().map(|datapath| datapath.config().clone())
+    }
+
+    /// The programs that an object is asked for that takes the place of the one in use; None
+    /// when there is none: no interfaces, or suspended.
+    pub fn programs(&self) -> Option<Vec<&'static str>> {
+        let datapath = self.datapath.borrow();
+        let in_use = datapath.as_ref().filter(|it| !it.is_suspended());
+        in_use.map(Datapath::programs)
+    }
+
+    /// Other settings are in force from now on. An error when the kernel refuses: nothing has
+    /// changed then.
+    pub fn set_config(
+        &self,
+        config: Config,
+        datapath: DatapathConfig,
+        rules: Option<NewRules>,
+    ) -> Result<()> {
+        match rules {
+            Some(rules) => self.set_rules(rules, datapath)?,
+            None => {
+                if let Some(running) = self.datapath.borrow_mut().as_mut()
+                    && *running.config() != datapath
+                {
+                    running.reconfigure(datapath);
+                }
+            }
+        }
+        self.config.replace(Arc::new(config));
+        Ok(())
+    }
+
+    fn set_rules(&self, rules: NewRules, config: DatapathConfig) -> Result<()> {
+        let NewRules {
+            image,
+            kept,
+            object,
+        } = rules;
+        let mut updates = Vec::new();
+        let max_names = config.max_names as usize;
+        let names = self.names.borrow().under(&image, max_names, &mut updates);
+        if let Some(datapath) = self.datapath.borrow_mut().as_mut() {
+            // It may have been suspended, or not, when the object was made.
+            let object = match object {
+                None if !datapath.is_suspended() => Some(Object::load(&image, &config)?),
+                object => object,
+            };
+            datapath.replace(object, &image, config, &updates, &kept)?;
+        }
+        self.names.replace(names);
+        self.image.replace(image);
+        Ok(())
+    }
+
+    /// Takes the program off all devices until [`Self::resume`]. All errors are logged, the
+    /// last is returned.
+    pub fn suspend(&self) -> Result<()> {
+        let mut datapath = self.datapath.borrow_mut();
+        last_of(datapath.as_mut().map_or_else(Vec::new, Datapath::suspend))
+    }
+
+    /// Whether the datapath is suspended; None without one.
+    pub fn is_suspended(&self) -> Option<bool> {
+        Some(self.datapath.borrow().as_ref()?.is_suspended())
+    }
+
+    /// Goes on after [`Self::suspend`] with what is configured now.
+    pub fn resume(&self) -> Result<()> {
+        let mut datapath = self.datapath.borrow_mut();
+        let Some(datapath) = datapath.as_mut().filter(|it| it.is_suspended()) else {
+            return Ok(());
+        };
+        let config = self.config();
+        datapath.reconfigure(self.base.datapath(&config));
+        let image = self.image.borrow();
+        let mut updates = Vec::new();
+        let max_names = config.main.max_names as usize;
+        let names = self.names.borrow().under(&image, max_names, &mut updates);
+        datapath.resume(&image, &updates)?;
+        self.names.replace(names);
+        Ok(())
     }
 
     /// Stops the datapath and undoes what it did. All errors are logged, the last is returned.
@@ -85,11 +204,7 @@ impl Plumbing {
         let Some(datapath) = self.datapath.take() else {
             return Ok(());
         };
-        let mut errors = datapath.stop();
-        for error in &errors {
-            log::error!(event = "stop", reason:% = error; "");
-        }
-        errors.pop().map_or(Ok(()), Err)
+        last_of(datapath.stop())
     }
 
     /// What was decided about a flow that arrived at our socket.
@@ -113,6 +228,7 @@ impl Plumbing {
             interface: None,
         };
         self.image
+            .borrow()
             .classify(&flow, self.names.borrow().vector_of(dst.ip()))
     }
 
@@ -173,6 +289,13 @@ impl Plumbing {
             }
         }
     }
+}
+
+fn last_of(mut errors: Vec<Error>) -> Result<()> {
+    for error in &errors {
+        log::error!(event = "stop", reason:% = error; "");
+    }
+    errors.pop().map_or(Ok(()), Err)
 }
 
 /// The networks of this router; none where there is no such file.

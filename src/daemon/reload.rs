@@ -1,27 +1,64 @@
-//! `*` A change of settings while everything runs: by SIGHUP, or `reload` on the control socket.
+//! `*` Changes while everything runs: other settings by SIGHUP or `reload` on the control socket,
+//! and a pause by `suspend` and `resume`.
 //!
-//! It happens in one go, between two events of the one thread: two of them cannot mix, and no
-//! query sees half of it.
+//! One task carries them out, one after the other. A configuration is made ready by another
+//! thread; it is put in force in one go, between two events of ours, so that no query and no
+//! connection sees half of it.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::load;
+use super::beside::beside;
+use super::change::{self, Outcome, Ready, Running};
+use super::parts::Parts;
 use super::plumbing::Plumbing;
-use crate::config::Change;
 use crate::control::log as log_lines;
-use crate::dns;
+use crate::net::notify::Notify;
+use crate::outbound::ways::Ways;
+use crate::{dns, flow};
 
-/// Reads the configuration again and applies what can change. What came of it is remembered.
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Read the configuration again.
+    Reload {
+        /// End flows by way of outbounds that are gone at once.
+        abort: bool,
+    },
+    /// Take the program off all devices; the process goes on.
+    Suspend,
+    /// Put it back.
+    Resume,
+}
+
+/// Carries orders out. What came of the last reload is remembered.
 pub struct Reloader {
     file: PathBuf,
     plumbing: Rc<Plumbing>,
+    flow: Option<Rc<flow::Proxy>>,
     dns: Option<Rc<dns::Server>>,
+    ways: Rc<Ways>,
     past: RefCell<Past>,
+    /// At most one per client of the control socket, and one hangup.
+    waiting: RefCell<VecDeque<Job>>,
+    came: Notify,
+}
+
+struct Job {
+    order: Order,
+    /// None: nobody waits for the answer.
+    answer: Option<Rc<Answer>>,
+}
+
+#[derive(Default)]
+struct Answer {
+    value: RefCell<Option<Value>>,
+    there: Notify,
 }
 
 #[derive(Default)]
@@ -36,29 +73,69 @@ struct Last {
     outcome: Outcome,
 }
 
-/// What came of a reload.
-enum Outcome {
-    /// It is in force, but for these.
-    Done { restart: Vec<&'static str> },
-    /// Nothing has changed: the file has these problems.
-    Refused { problems: Vec<String> },
-}
-
 impl Reloader {
     /// For the file that the daemon was started with.
-    pub fn new(file: PathBuf, plumbing: Rc<Plumbing>, dns: Option<Rc<dns::Server>>) -> Self {
+    pub fn new(file: PathBuf, plumbing: Rc<Plumbing>, parts: &Parts) -> Self {
         Self {
             file,
             plumbing,
-            dns,
+            flow: parts.flow.clone(),
+            dns: parts.dns.clone(),
+            ways: parts.ways.clone(),
             past: RefCell::default(),
+            waiting: RefCell::default(),
+            came: Notify::default(),
         }
     }
 
-    /// Reloads, and says what came of it: `{"ok": true, "restart": ["rule"]}`, or `{"ok": false,
-    /// "problems": ["FILE:3: ..."]}` and nothing has changed.
-    pub fn reload(&self) -> Value {
-        let outcome = self.apply();
+    /// Reloads when its turn comes. Several hangups that wait are one.
+    pub fn hang_up(&self) {
+        let order = Order::Reload { abort: false };
+        let mut waiting = self.waiting.borrow_mut();
+        let waits = |job: &Job| job.order == order && job.answer.is_none();
+        if !waiting.iter().any(waits) {
+            let answer = None;
+            waiting.push_back(Job { order, answer });
+            self.came.notify();
+        }
+    }
+
+    /// Waits for its turn, and says what came of it: `{"ok": true, "restart": ["dns.listen"]}`,
+    /// or `{"ok": false, "problems": ["FILE:3: ..."]}` and nothing has changed.
+    pub async fn ask(&self, order: Order) -> Value {
+        let answer = Rc::<Answer>::default();
+        let job = Job {
+            order,
+            answer: Some(answer.clone()),
+        };
+        self.waiting.borrow_mut().push_back(job);
+        self.came.notify();
+        answer.there.wait().await;
+        answer.value.take().unwrap_or_default()
+    }
+
+    /// Carries orders out, for ever.
+    pub async fn run(&self) {
+        loop {
+            let job = self.waiting.borrow_mut().pop_front();
+            let Some(Job { order, answer }) = job else {
+                self.came.wait().await;
+                continue;
+            };
+            let value = match order {
+                Order::Reload { abort } => self.reload(abort).await,
+                Order::Suspend => self.suspend(),
+                Order::Resume => self.resume(),
+            };
+            if let Some(answer) = answer {
+                answer.value.replace(Some(value));
+                answer.there.notify();
+            }
+        }
+    }
+
+    async fn reload(&self, abort: bool) -> Value {
+        let outcome = self.apply(abort).await;
         let mut past = self.past.borrow_mut();
         match &outcome {
             Outcome::Done { .. } => past.succeeded += 1,
@@ -66,7 +143,10 @@ impl Reloader {
         }
         // A field that differs each time: whoever changes a file wants to read of every try.
         tell(&outcome, past.succeeded + past.failed);
-        let answer = outcome.answer();
+        let answer = match &outcome {
+            Outcome::Done { restart, .. } => json!({ "ok": true, "restart": restart }),
+            Outcome::Refused { problems } => refused(problems),
+        };
         past.last = Some(Last {
             at: Instant::now(),
             outcome,
@@ -74,62 +154,157 @@ impl Reloader {
         answer
     }
 
-    fn apply(&self) -> Outcome {
-        let running = self.plumbing.config();
-        let wanted = match load::again(&self.file, &running) {
-            Ok(wanted) => wanted,
-            Err(problems) => return Outcome::Refused { problems },
+    async fn apply(&self, abort: bool) -> Outcome {
+        let begin = Instant::now();
+        let running = Running {
+            file: self.file.clone(),
+            config: self.plumbing.config(),
+            base: self.plumbing.base(),
+            datapath: self.plumbing.datapath_config(),
+            programs: self.plumbing.programs(),
         };
-        let Change { config, restart } = running.change_to(&wanted);
-        if let Some(dns) = &self.dns
-            && let Err(error) = dns.reconfigure(&running, &config)
-        {
-            let problems = vec![error.to_string()];
-            return Outcome::Refused { problems };
+        let ready = match beside("reload", || change::prepare(running)).await {
+            Ok(Ok(ready)) => ready,
+            Ok(Err(problems)) => return Outcome::Refused { problems },
+            Err(error) => {
+                let problems = vec![format!("prepare the configuration: {error}")];
+                return Outcome::Refused { problems };
+            }
+        };
+        let pause = Instant::now();
+        match self.put_in_force(ready, abort) {
+            Ok(restart) => Outcome::Done {
+                restart,
+                took: begin.elapsed(),
+                paused: pause.elapsed(),
+            },
+            Err(error) => Outcome::Refused {
+                problems: vec![error.to_string()],
+            },
+        }
+    }
+
+    /// What can fail comes first.
+    fn put_in_force(&self, ready: Ready, abort: bool) -> crate::Result<Vec<&'static str>> {
+        let Ready {
+            config,
+            restart,
+            datapath,
+            rules,
+        } = ready;
+        let before = self.plumbing.config();
+        let prepared = self.dns.as_ref().map(|_| dns::Prepared::new(&config));
+        let prepared = prepared.transpose()?;
+        self.plumbing.set_config(config, datapath, rules)?;
+        let config = self.plumbing.config();
+        let gone = self.ways.reconfigure(&config, Instant::now());
+        if let (Some(dns), Some(prepared)) = (&self.dns, prepared) {
+            dns.reconfigure(&before, &config, prepared);
+        }
+        if let Some(flow) = &self.flow {
+            flow.reconfigure(&config);
+            let gone: Vec<_> = gone.iter().map(|way| way.id).collect();
+            if abort {
+                flow.cut(&gone);
+            } else {
+                flow.drain(&gone, Duration::from_secs(config.main.drain.into()));
+            }
         }
         log_lines::init(config.main.log_level);
-        self.plumbing.set_config(config);
-        Outcome::Done { restart }
+        Ok(restart)
+    }
+
+    fn suspend(&self) -> Value {
+        let was = self.plumbing.is_suspended();
+        if was.is_none() {
+            return refused(&["there are no interfaces to let go of".to_owned()]);
+        }
+        let undone = self.plumbing.suspend();
+        if let Some(flow) = &self.flow {
+            // Their packets do not come to us any more.
+            flow.cut_all();
+        }
+        if was == Some(false) {
+            log::info!(event = "suspend"; "the LAN is as without dae until dae resume");
+        }
+        match undone {
+            Ok(()) => json!({ "ok": true }),
+            Err(error) => refused(&[error.to_string()]),
+        }
+    }
+
+    fn resume(&self) -> Value {
+        let was = self.plumbing.is_suspended();
+        match self.plumbing.resume() {
+            Ok(()) => {
+                if was == Some(true) {
+                    log::info!(event = "resume"; "");
+                }
+                json!({ "ok": true })
+            }
+            Err(error) => {
+                log::error!(event = "resume", reason:% = error; "still suspended");
+                refused(&[error.to_string()])
+            }
+        }
     }
 
     /// For the status: `{"succeeded": 2, "failed": 1, "last": {"ago_s": 5, "ok": false, "reason":
-    /// "FILE:3: ...", "restart": []}}`, `last` null before the first.
+    /// "FILE:3: ...", "restart": [], "took_ms": null, "paused_ms": null}}`, `last` null before
+    /// the first.
     pub fn status(&self) -> Value {
         let past = self.past.borrow();
         let last = past.last.as_ref().map(|last| {
-            let (reason, restart) = match &last.outcome {
-                Outcome::Done { restart } => (None, restart.as_slice()),
-                Outcome::Refused { problems } => (Some(summary(problems)), [].as_slice()),
-            };
+            let (mut reason, mut restart, mut times) = (None, [].as_slice(), None);
+            match &last.outcome {
+                Outcome::Done {
+                    restart: named,
+                    took,
+                    paused,
+                } => {
+                    restart = named.as_slice();
+                    times = Some((millis(*took), millis(*paused)));
+                }
+                Outcome::Refused { problems } => reason = Some(summary(problems)),
+            }
             json!({
                 "ago_s": last.at.elapsed().as_secs(),
                 "ok": reason.is_none(),
                 "reason": reason,
                 "restart": restart,
+                "took_ms": times.map(|times| times.0),
+                "paused_ms": times.map(|times| times.1),
             })
         });
         json!({ "succeeded": past.succeeded, "failed": past.failed, "last": last })
     }
 }
 
-impl Outcome {
-    fn answer(&self) -> Value {
-        match self {
-            Self::Done { restart } => json!({ "ok": true, "restart": restart }),
-            Self::Refused { problems } => json!({ "ok": false, "problems": problems }),
-        }
-    }
+fn refused(problems: &[String]) -> Value {
+    json!({ "ok": false, "problems": problems })
+}
+
+/// In milliseconds, to a tenth.
+fn millis(time: Duration) -> f64 {
+    (time.as_secs_f64() * 10_000.0).round() / 10.0
 }
 
 fn tell(outcome: &Outcome, number: u64) {
     match outcome {
-        Outcome::Done { restart } if restart.is_empty() => {
-            log::info!(event = "reload", number, ok = true; "");
-        }
-        Outcome::Done { restart } => {
+        Outcome::Done {
+            restart,
+            took,
+            paused,
+        } => {
+            let (took_ms, paused_ms) = (millis(*took), millis(*paused));
+            if restart.is_empty() {
+                log::info!(event = "reload", number, ok = true, took_ms, paused_ms; "");
+                return;
+            }
             let restart = restart.join(",");
             log::warn!(
-                event = "reload", number, ok = true, restart = restart.as_str();
+                event = "reload", number, ok = true, took_ms, paused_ms,
+                restart = restart.as_str();
                 "these take effect with /etc/init.d/dae restart"
             );
         }

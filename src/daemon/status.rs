@@ -11,7 +11,7 @@ use super::choices::Choices;
 use super::flows;
 use super::parts::Parts;
 use super::plumbing::Plumbing;
-use super::reload::Reloader;
+use super::reload::{Order, Reloader};
 use crate::config::Config;
 use crate::kernel::Datapath;
 use crate::kernel::abi::{Count, Counter};
@@ -47,12 +47,23 @@ impl Status {
         })
     }
 
-    /// Answers requests on the control socket: `status`, `reload`, `flows`, `flows N`, `queries`,
-    /// `queries N`, `names ADDRESS`, `group NAME`, `choose GROUP MEMBER` and `choose GROUP auto`.
-    pub fn answer(&self, request: &str) -> Option<Value> {
+    /// Answers requests on the control socket: `status`, `reload`, `reload abort`, `suspend`,
+    /// `resume`, `flows`, `flows N`, `queries`, `queries N`, `names ADDRESS`,
+    /// `group NAME`, `choose GROUP MEMBER` and `choose GROUP auto`.
+    pub async fn answer(self: Rc<Self>, request: String) -> Option<Value> {
+        let order = match request.as_str() {
+            "reload" => Order::Reload { abort: false },
+            "reload abort" => Order::Reload { abort: true },
+            "suspend" => Order::Suspend,
+            "resume" => Order::Resume,
+            other => return self.tell(other),
+        };
+        Some(self.reloader.ask(order).await)
+    }
+
+    fn tell(&self, request: &str) -> Option<Value> {
         match request.split_once(' ') {
             None if request == "status" => Some(self.document()),
-            None if request == "reload" => Some(self.reloader.reload()),
             None if request == "flows" => Some(self.flows(flows::USUAL)),
             Some(("flows", newest)) => Some(self.flows(newest.parse().ok()?)),
             None if request == "queries" => Some(self.queries(usize::MAX)),
@@ -98,6 +109,7 @@ impl Status {
         document["nodes"] = json!(report.nodes);
         document["checks"] = json!(report.checks);
         document["reload"] = self.reloader.status();
+        document["suspended"] = json!(self.plumbing.is_suspended());
         document
     }
 
@@ -217,6 +229,7 @@ fn fates(counter: impl Fn(Count) -> Counter) -> Value {
         "resumed": packets(Count::Resumed),
         "fragments_dropped": packets(Count::Fragment),
         "failed_open": packets(Count::FailOpen),
+        "failed_closed": packets(Count::FailClosed),
         "flow_cache_full": packets(Count::FlowFull),
     })
 }

@@ -39,3 +39,4 @@ pub mod wire;
 
 pub use server::{Learn, Listeners, Server};
 pub use stats::{CacheStats, DnsStats, TcpStats, UpstreamState, UpstreamStats};
+pub use streams::reach::Prepared;

@@ -179,15 +179,12 @@ impl Server {
     }
 
     /// Goes on with another configuration; listeners stay as they are, and so do connections
-    /// to upstreams that stay. [`Ways`] has it already. See [`Forwarder::reconfigure`].
-    ///
-    /// # Errors
-    /// When an upstream cannot be prepared. Nothing has changed then.
-    pub fn reconfigure(self: &Rc<Self>, old: &Config, new: &Config) -> Result<()> {
-        let reaches = Prepared::new(new)?;
+    /// to upstreams that stay. [`Ways`] has it already. `prepared` was made of it. See
+    /// [`Forwarder::reconfigure`].
+    pub fn reconfigure(self: &Rc<Self>, old: &Config, new: &Config, prepared: Prepared) {
         let mut forwarder = self.forwarder.borrow_mut();
         forwarder.reconfigure(old, new);
-        let reaches = reaches.name(forwarder.upstreams().map(|(id, _)| id), &self.ways);
+        let reaches = prepared.name(forwarder.upstreams().map(|(id, _)| id), &self.ways);
         self.exchanges.configure(forwarder.upstreams());
         drop(forwarder);
         self.streams.configure(self, reaches);
@@ -196,7 +193,6 @@ impl Server {
             new.dns.max_client_connections as usize,
         );
         self.carry_out();
-        Ok(())
     }
 
     /// Looks at the last queries.

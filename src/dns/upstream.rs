@@ -180,13 +180,26 @@ impl Upstreams {
             asis: Known::new("asis"),
             next: 0,
         };
-        upstreams.configure(config);
+        upstreams.configure(config, &[]);
         upstreams
     }
 
     /// Takes over a configuration: what is written as before keeps its identity and health.
-    pub fn configure(&mut self, config: &Config) {
+    /// `moved` has by old outbound the same one's new index; an upstream by way of one that is
+    /// gone is another one. True when nothing is different.
+    pub fn configure(&mut self, config: &Config, moved: &[Option<usize>]) -> bool {
         let mut old = std::mem::take(&mut self.list);
+        let now = |outbound: usize| moved.get(outbound).copied().flatten();
+        let gone: Vec<Upstream> = old
+            .extract_if(.., |upstream| now(upstream.config.outbound).is_none())
+            .collect();
+        for upstream in &mut old {
+            if let Some(outbound) = now(upstream.config.outbound) {
+                upstream.config.outbound = outbound;
+            }
+        }
+        let before = old.iter().map(|upstream| &upstream.config);
+        let same = gone.is_empty() && before.eq(&config.upstreams);
         for wanted in &config.upstreams {
             let same = old.iter().position(|upstream| upstream.config == *wanted);
             let upstream = match same {
@@ -204,7 +217,9 @@ impl Upstreams {
             };
             self.list.push(upstream);
         }
+        old.extend(gone);
         self.retired = old;
+        same
     }
 
     /// Those of the configuration, in its order.

@@ -31,6 +31,11 @@ impl Leaving {
         due.map(|(way, _)| *way).collect()
     }
 
+    /// All that are known.
+    pub fn ways(&self) -> impl Iterator<Item = WayId> {
+        self.0.iter().map(|(way, _)| *way)
+    }
+
     /// Nothing is left that could be cut.
     pub fn clear(&mut self) {
         self.0.clear();

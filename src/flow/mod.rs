@@ -146,9 +146,11 @@ impl Proxy {
     }
 
     /// Other settings are in force, and [`Ways`] has them already: rules are asked anew for every
-    /// UDP flow, and idle times are the new ones. Flows under way go on by the way they have.
+    /// UDP flow, bounds hold for those who come, and idle times are the new ones. Flows under way go on by the way they have.
     pub fn reconfigure(&self, config: &Config) {
         self.shared.set_rules(&config.rules);
+        self.tcp.set_limit(config.main.max_tcp_connections as usize);
+        self.udp.set_limit(config.main.max_udp_sessions as usize);
         self.tcp.set_idle(seconds(config.main.tcp_idle));
         self.udp.set_idle(udp_idle(&config.main));
         self.forget_verdicts();
@@ -174,7 +176,19 @@ impl Proxy {
         self.leaving.borrow_mut().add(ways, Instant::now() + limit);
     }
 
+    /// Ends every flow at once: packets of clients do not come to us any more.
+    pub fn cut_all(&self) {
+        let mut ways: Vec<WayId> = self.shared.ways.all().iter().map(|way| way.id).collect();
+        ways.extend(self.leaving.borrow().ways());
+        self.tcp.cut(&ways);
+        self.udp.cut(&ways);
+    }
+
     fn sweep(&self, now: Instant) {
+        let dead = self.shared.ways.take_dead();
+        if !dead.is_empty() {
+            self.udp.leave(&dead);
+        }
         let due = self.leaving.borrow_mut().due(now);
         if !due.is_empty() {
             self.tcp.cut(&due);

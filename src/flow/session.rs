@@ -197,6 +197,17 @@ impl<W> Table<W> {
         self.limits.idle = idle;
     }
 
+    /// Another bound of sessions; those that are too many end, the least recently used first.
+    pub fn set_limit(&mut self, sessions: usize) {
+        self.limits.sessions = sessions.max(1);
+        while self.sessions.len() > self.limits.sessions
+            && let Some(oldest) = self.sessions.oldest_of_all()
+        {
+            self.drop_unsent(oldest);
+            self.counts.evicted += 1;
+        }
+    }
+
     /// A client's datagram. `open` is called when it begins a session, and returns the worker
     /// that shall dial and then call [`Table::ready`] or [`Table::end`].
     pub fn offer(

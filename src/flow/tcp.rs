@@ -30,7 +30,7 @@ const TURN: usize = 16;
 
 pub(super) struct Tcp {
     shared: Rc<Shared>,
-    limit: usize,
+    limit: Cell<usize>,
     idle: Cell<Duration>,
     /// In the order of their beginning.
     connections: RefCell<BTreeMap<u64, Entry>>,
@@ -51,7 +51,7 @@ impl Tcp {
     pub fn new(shared: Rc<Shared>, limit: usize, idle: Duration) -> Self {
         Self {
             shared,
-            limit,
+            limit: Cell::new(limit),
             idle: Cell::new(idle),
             connections: RefCell::default(),
             last: Cell::default(),
@@ -113,6 +113,11 @@ impl Tcp {
         self.connections.borrow_mut().clear();
     }
 
+    /// Those that are there stay.
+    pub fn set_limit(&self, limit: usize) {
+        self.limit.set(limit);
+    }
+
     pub fn set_idle(&self, idle: Duration) {
         self.idle.set(idle);
     }
@@ -155,9 +160,10 @@ impl Tcp {
     }
 
     fn take(self: &Rc<Self>, stream: TcpStream, client: SocketAddr) {
-        if self.connections.borrow().len() >= self.limit {
+        let limit = self.limit.get();
+        if self.connections.borrow().len() >= limit {
             count!(self.stats, refused_full);
-            log::warn!(event = "flow.full", proto = "tcp", limit = self.limit; "");
+            log::warn!(event = "flow.full", proto = "tcp", limit; "");
             return stream::reset_on_close(&stream);
         }
         // Without a local address the connection is gone already.

@@ -59,10 +59,12 @@ pub enum Count {
     FailOpen,
     /// `DAE_COUNT_FLOW_FULL`.
     FlowFull,
+    /// `DAE_COUNT_FAIL_CLOSED`.
+    FailClosed,
 }
 
 /// `DAE_COUNTERS`.
-pub const COUNTERS: u32 = Count::FlowFull as u32 + 1;
+pub const COUNTERS: u32 = Count::FailClosed as u32 + 1;
 
 /// `struct dae_vector`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -193,6 +195,8 @@ pub struct Settings {
     pub own_mark: u32,
     /// 1: port 53 is ours.
     pub dns: u32,
+    /// 1: the kill switch is on.
+    pub closed: u32,
     /// Host order; 0: none.
     pub port: [u16; 8],
     /// Bit by [`TABLE_SRC`] and its kin.
@@ -256,12 +260,13 @@ const _: () = {
     assert!(offset_of!(FlowValue, counter) == 8);
     assert!(offset_of!(FlowValue, outbound) == 10);
     assert!(offset_of!(FlowValue, action) == 12);
-    assert!(size_of::<Settings>() == 188);
+    assert!(size_of::<Settings>() == 192);
     assert!(offset_of!(Settings, dns) == 12);
-    assert!(offset_of!(Settings, port) == 16);
-    assert!(offset_of!(Settings, asked) == 32);
-    assert!(offset_of!(Settings, miss) == 36);
-    assert!(offset_of!(Settings, kind) == 52);
-    assert!(offset_of!(Settings, dscp) == 60);
+    assert!(offset_of!(Settings, closed) == 16);
+    assert!(offset_of!(Settings, port) == 20);
+    assert!(offset_of!(Settings, asked) == 36);
+    assert!(offset_of!(Settings, miss) == 40);
+    assert!(offset_of!(Settings, kind) == 56);
+    assert!(offset_of!(Settings, dscp) == 64);
     assert!(size_of::<Counter>() == 16);
 };

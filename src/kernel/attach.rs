@@ -3,14 +3,10 @@
 //! and the `bpf` system call.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
-use aya::programs::links::LinkOrder;
-use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
-use aya::programs::{SchedClassifier, TcAttachType};
-
-use super::fail;
 use super::netlink::{Client, Request, u32_at};
+use super::{fail, syscall};
 use crate::config::Attach;
 use crate::error::{Error, IoContext, Result};
 
@@ -40,8 +36,8 @@ const ABSENT: [i32; 3] = [libc::ENOENT, libc::EINVAL, libc::ENODEV];
 /// How a program hangs on a device.
 #[derive(Debug)]
 pub enum Hook {
-    /// A TCX link: gone as soon as this process is.
-    Tcx(#[expect(dead_code, reason = "dropping it detaches")] SchedClassifierLink),
+    /// A TCX link: gone as soon as nobody holds it.
+    Tcx(OwnedFd),
     /// A filter of the clsact qdisc: stays until removed.
     Clsact,
 }
@@ -50,14 +46,14 @@ pub enum Hook {
 /// and before anything uses it.
 pub fn attach(
     client: &mut Client,
-    program: &mut SchedClassifier,
+    program: BorrowedFd<'_>,
     (device, ifindex): (&str, u32),
     how: Attach,
     journal: impl FnOnce() -> Result<()>,
 ) -> Result<Hook> {
     let tcx = match how {
         Attach::Clsact => None,
-        Attach::Auto | Attach::Tcx => Some(attach_tcx(program, device)),
+        Attach::Auto | Attach::Tcx => Some(syscall::link_create(program, ifindex)),
     };
     match tcx {
         Some(Ok(link)) => {
@@ -65,7 +61,9 @@ pub fn attach(
             detach_clsact(client, device, ifindex)?;
             return Ok(Hook::Tcx(link));
         }
-        Some(Err(error)) if how == Attach::Tcx => return Err(error),
+        Some(Err(error)) if how == Attach::Tcx => {
+            return Err(fail(&format!("tcx on {device}"), &error));
+        }
         Some(Err(error)) => {
             log::debug!(event = "bpf.no_tcx", device, reason:% = error; "");
         }
@@ -75,22 +73,7 @@ pub fn attach(
     if made_qdisc {
         journal()?;
     }
-    let fd = program.fd().map_err(|error| fail(device, &error))?;
-    let filter = Request::new(
-        libc::RTM_NEWTFILTER,
-        libc::NLM_F_CREATE | libc::NLM_F_REPLACE,
-        &tcmsg(ifindex, HANDLE, INGRESS, filter_info()),
-    )
-    .attr(TCA_KIND, c"bpf".to_bytes_with_nul())
-    .nested(
-        TCA_OPTIONS,
-        &[
-            (TCA_BPF_FD, &fd.as_fd().as_raw_fd().to_ne_bytes()),
-            (TCA_BPF_NAME, c"dae".to_bytes_with_nul()),
-            (TCA_BPF_FLAGS, &TCA_BPF_FLAG_ACT_DIRECT.to_ne_bytes()),
-        ],
-    );
-    match client.ask(filter) {
+    match set_filter(client, program, ifindex) {
         Ok(()) => Ok(Hook::Clsact),
         Err(error) => {
             if made_qdisc {
@@ -102,14 +85,43 @@ pub fn attach(
     }
 }
 
-fn attach_tcx(program: &mut SchedClassifier, device: &str) -> Result<SchedClassifierLink> {
-    let options = TcAttachOptions::TcxOrder(LinkOrder::default());
-    let id = program
-        .attach_with_options(device, TcAttachType::Ingress, options)
-        .map_err(|error| fail(&format!("tcx on {device}"), &error))?;
-    program
-        .take_link(id)
-        .map_err(|error| fail(&format!("tcx on {device}"), &error))
+/// Puts another program in the place of ours, in one step: every packet meets one of the two.
+/// False: the device is gone, or what hung there.
+pub fn replace(
+    client: &mut Client,
+    program: BorrowedFd<'_>,
+    (device, ifindex): (&str, u32),
+    hook: &Hook,
+) -> Result<bool> {
+    let (what, replaced) = match hook {
+        Hook::Tcx(link) => ("tcx", syscall::link_update(link.as_fd(), program)),
+        Hook::Clsact => ("clsact", set_filter(client, program, ifindex)),
+    };
+    match replaced {
+        Ok(()) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => Ok(false),
+        Err(error) if error.raw_os_error().is_some_and(|it| ABSENT.contains(&it)) => Ok(false),
+        Err(error) => Err(fail(&format!("{what} on {device}"), &error)),
+    }
+}
+
+/// Sets our filter, in the place of one that is there.
+fn set_filter(client: &mut Client, program: BorrowedFd<'_>, ifindex: u32) -> io::Result<()> {
+    let filter = Request::new(
+        libc::RTM_NEWTFILTER,
+        libc::NLM_F_CREATE | libc::NLM_F_REPLACE,
+        &tcmsg(ifindex, HANDLE, INGRESS, filter_info()),
+    )
+    .attr(TCA_KIND, c"bpf".to_bytes_with_nul())
+    .nested(
+        TCA_OPTIONS,
+        &[
+            (TCA_BPF_FD, &program.as_raw_fd().to_ne_bytes()),
+            (TCA_BPF_NAME, c"dae".to_bytes_with_nul()),
+            (TCA_BPF_FLAGS, &TCA_BPF_FLAG_ACT_DIRECT.to_ne_bytes()),
+        ],
+    );
+    client.ask(filter)
 }
 
 /// Removes our filter, of whichever instance, if there is one.

@@ -73,7 +73,7 @@ fn fill_nets6(object: &mut Object, name: &str, table: &AddressTable) -> Result<(
     Ok(())
 }
 
-fn verdict_value(verdict: &Verdict) -> abi::VerdictValue {
+pub(super) fn verdict_value(verdict: &Verdict) -> abi::VerdictValue {
     abi::VerdictValue {
         mark: verdict.mark,
         outbound: verdict.outbound,
@@ -125,6 +125,7 @@ pub(super) fn settings(image: &Image, config: &DatapathConfig) -> Settings {
         deliver_mark: DELIVER_MARK,
         own_mark: OWN_MARK,
         dns: config.dns.into(),
+        closed: config.kill_switch.into(),
         port: config.ports.0,
         asked,
         miss,

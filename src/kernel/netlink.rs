@@ -259,6 +259,29 @@ impl Monitor {
     }
 }
 
+/// Hears of links and routes of both IP versions.
+#[derive(Debug)]
+pub struct RouteMonitor(Monitor);
+
+impl RouteMonitor {
+    /// In the network namespace of the calling thread.
+    pub fn open() -> io::Result<Self> {
+        let groups = libc::RTMGRP_LINK | libc::RTMGRP_IPV4_ROUTE | libc::RTMGRP_IPV6_ROUTE;
+        Monitor::open(groups).map(Self)
+    }
+
+    /// Throws away what came; true when anything did.
+    pub fn drain(&self) -> io::Result<bool> {
+        self.0.drain()
+    }
+}
+
+impl AsFd for RouteMonitor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 impl AsFd for Monitor {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()

@@ -1,19 +1,21 @@
 //! The BPF object: loaded, its maps sized and filled. I/O: the `bpf` system call.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray};
 use aya::programs::SchedClassifier;
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 
-use super::abi::{self, Addr, Counter, Settings};
+use super::abi::{self, Addr, Counter, FlowKeyValue, FlowValue, Settings};
 use super::fill::Tries;
-use super::{DatapathConfig, fail, fill};
+use super::{DatapathConfig, fail, fill, syscall};
 use crate::error::Result;
 use crate::rules::Bits;
 use crate::rules::image::Image;
+use crate::rules::names::NameUpdate;
 
 /// The compiled object, see build.rs.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/dae.o"));
@@ -27,9 +29,6 @@ pub const PROGRAM_IP: &str = "dae_ip";
 /// Bound of the router's own addresses.
 pub const MAX_OWN: u32 = 4096;
 
-/// Elements set by one system call.
-const BATCH: usize = 4096;
-
 /// Bound of the devices that rules can tell apart.
 const MAX_DEVICES: u32 = 256;
 
@@ -39,10 +38,12 @@ pub struct Object {
     ebpf: Ebpf,
     settings: Settings,
     interfaces: Vec<u16>,
+    max_flows: u32,
 }
 
 impl Object {
-    /// Creates the maps and fills them from `image`.
+    /// Creates the maps and fills them from `image`; the flow cache, the learnt names and the
+    /// router's own addresses are for others to fill. May be done by any thread.
     pub fn load(image: &Image, config: &DatapathConfig) -> Result<Self> {
         allow_locked_memory();
         probe()?;
@@ -65,6 +66,7 @@ impl Object {
             ebpf,
             settings: fill::settings(image, config),
             interfaces: image.interfaces.clone(),
+            max_flows: config.max_flows.max(1),
         };
         fill::fill(&mut object, image, &tries)?;
         object.set_settings()?;
@@ -80,6 +82,20 @@ impl Object {
             program.load().map_err(|error| fail(name, &error))?;
         }
         Ok(program)
+    }
+
+    /// The descriptor of a program, for whoever hangs it somewhere.
+    pub(super) fn program_fd(&mut self, name: &str) -> Result<BorrowedFd<'_>> {
+        let program = self.program(name)?;
+        let fd = program.fd().map_err(|error| fail(name, &error))?;
+        Ok(fd.as_fd())
+    }
+
+    /// Goes on with the listeners and the time of another object.
+    pub(super) fn inherit(&mut self, old: &Self) -> Result<()> {
+        self.settings.epoch = old.settings.epoch;
+        self.settings.port = old.settings.port;
+        self.set_settings()
     }
 
     /// Tells the rules which interface of the configuration a device is.
@@ -103,6 +119,32 @@ impl Object {
     pub fn set_name(&mut self, addr: IpAddr, index: Option<u16>) -> Result<()> {
         let names = u32::from(index.unwrap_or(abi::HOST_NAMELESS));
         self.update_host(addr, |host| host & abi::HOST_OWN | names)
+    }
+
+    /// Tells a new object of all names and own addresses at once: `updates` write vectors and
+    /// set entries.
+    pub(super) fn set_hosts(
+        &mut self,
+        own: &BTreeSet<IpAddr>,
+        updates: &[NameUpdate],
+    ) -> Result<()> {
+        let mut hosts = std::collections::BTreeMap::new();
+        for addr in own {
+            let nameless = abi::HOST_OWN | u32::from(abi::HOST_NAMELESS);
+            hosts.insert(Addr::from(*addr), nameless);
+        }
+        for update in updates {
+            match *update {
+                NameUpdate::Vector { index, vector } => self.set_vector(index, vector)?,
+                NameUpdate::Set { addr, vector } => {
+                    let own = u32::from(own.contains(&addr)) * abi::HOST_OWN;
+                    hosts.insert(addr.into(), own | u32::from(vector));
+                }
+                NameUpdate::Remove { addr } => self.set_name(addr, None)?,
+            }
+        }
+        let (keys, values): (Vec<Addr>, Vec<u32>) = hosts.into_iter().unzip();
+        self.set_many("hosts", &keys, &values)
     }
 
     /// Changes what is known of an address; when that is nothing, it needs no entry.
@@ -133,6 +175,24 @@ impl Object {
         let map = self.ebpf.map("flows")?;
         let map: HashMap<&MapData, abi::FlowKeyValue, abi::FlowValue> = map.try_into().ok()?;
         map.get(key, 0).ok()
+    }
+
+    /// Puts entries of the flow cache into that of another object, as `each` wants them.
+    pub(super) fn copy_flows(
+        &self,
+        to: &mut Self,
+        mut each: impl FnMut(&FlowKeyValue, &FlowValue) -> Option<FlowValue>,
+    ) -> Result<()> {
+        let from = self.sized::<FlowKeyValue, FlowValue>("flows")?;
+        let into = to.sized::<FlowKeyValue, FlowValue>("flows")?;
+        let most = self.max_flows as usize;
+        let copied = syscall::elements(from, most, |keys, values| {
+            let pairs = keys.iter().zip(values);
+            let kept = pairs.filter_map(|(key, value)| Some((*key, each(key, value)?)));
+            let (keys, values): (Vec<_>, Vec<_>) = kept.unzip();
+            syscall::update(into, &keys, &values)
+        });
+        copied.map_err(|error| fail("flows", &error))
     }
 
     /// Forgets a flow.
@@ -169,6 +229,12 @@ impl Object {
         self.set_settings()
     }
 
+    /// Turns the kill switch on or off.
+    pub fn set_closed(&mut self, closed: bool) -> Result<()> {
+        self.settings.closed = closed.into();
+        self.set_settings()
+    }
+
     /// Makes UDP flows unused for two advances be decided anew.
     pub fn advance_epoch(&mut self) -> Result<()> {
         self.settings.epoch = self.settings.epoch.wrapping_add(1);
@@ -182,20 +248,34 @@ impl Object {
 
     /// Sets the first elements of an array, many per system call.
     pub(super) fn set_all<V: aya::Pod>(&mut self, name: &str, values: &[V]) -> Result<()> {
-        let Some(Map::Array(map)) = self.ebpf.map(name) else {
+        let keys: Vec<u32> = (0..).take(values.len()).collect();
+        self.set_many(name, &keys, values)
+    }
+
+    fn set_many<K: aya::Pod, V: aya::Pod>(
+        &mut self,
+        name: &str,
+        keys: &[K],
+        values: &[V],
+    ) -> Result<()> {
+        let map = self.sized::<K, V>(name)?;
+        syscall::update(map, keys, values).map_err(|error| fail(name, &error))
+    }
+
+    /// A map whose keys and values have the sizes of K and V.
+    fn sized<K: aya::Pod, V: aya::Pod>(&self, name: &str) -> Result<BorrowedFd<'_>> {
+        let (Some(Map::Array(map)) | Some(Map::HashMap(map)) | Some(Map::LruHashMap(map))) =
+            self.ebpf.map(name)
+        else {
             return Err(missing(name));
         };
-        if map.info().map_err(|error| fail(name, &error))?.value_size() as usize != size_of::<V>() {
+        let info = map.info().map_err(|error| fail(name, &error))?;
+        if (info.key_size() as usize, info.value_size() as usize)
+            != (size_of::<K>(), size_of::<V>())
+        {
             return Err(missing(name));
         }
-        let fd = map.fd().as_fd();
-        let mut first = 0;
-        for values in values.chunks(BATCH) {
-            let keys: Vec<u32> = (first..).take(values.len()).collect();
-            update_batch(fd, &keys, values).map_err(|error| fail(name, &error))?;
-            first += values.len() as u32;
-        }
-        Ok(())
+        Ok(map.fd().as_fd())
     }
 
     fn array<V: aya::Pod>(&mut self, name: &str) -> Result<Array<&mut MapData, V>> {
@@ -217,48 +297,6 @@ impl Object {
     ) -> Result<LpmTrie<&mut MapData, K, u32>> {
         let map = self.ebpf.map_mut(name).ok_or_else(|| missing(name))?;
         map.try_into().map_err(|error: MapError| fail(name, &error))
-    }
-}
-
-/// BPF_MAP_UPDATE_BATCH (kernel 5.6), which aya does not have.
-fn update_batch<V: aya::Pod>(map: BorrowedFd<'_>, keys: &[u32], values: &[V]) -> io::Result<()> {
-    const BPF_MAP_UPDATE_BATCH: libc::c_int = 26;
-    /// The `batch` part of `union bpf_attr`, include/uapi/linux/bpf.h.
-    #[repr(C)]
-    struct Attributes {
-        in_batch: u64,
-        out_batch: u64,
-        keys: u64,
-        values: u64,
-        count: u32,
-        map: RawFd,
-        element_flags: u64,
-        flags: u64,
-    }
-    let attributes = Attributes {
-        in_batch: 0,
-        out_batch: 0,
-        keys: keys.as_ptr() as u64,
-        values: values.as_ptr() as u64,
-        count: keys.len().min(values.len()) as u32,
-        map: map.as_raw_fd(),
-        element_flags: 0,
-        flags: 0,
-    };
-    // SAFETY: the kernel reads `count` keys of four bytes and values of the map's value size,
-    // which the caller has compared with that of V, from slices that outlive the call.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            BPF_MAP_UPDATE_BATCH,
-            &raw const attributes,
-            size_of::<Attributes>(),
-        )
-    };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
     }
 }
 
@@ -325,10 +363,7 @@ fn explain(error: &(dyn std::error::Error + 'static)) -> crate::Error {
 
 /// Says plainly what a kernel without BPF, or a user without rights, will not do.
 fn probe() -> Result<()> {
-    const NO_SUCH_COMMAND: libc::c_int = -1;
-    // SAFETY: the kernel refuses the command before it would read the attributes; none given.
-    unsafe { libc::syscall(libc::SYS_bpf, NO_SUCH_COMMAND, 0usize, 0usize) };
-    let reason = match io::Error::last_os_error().raw_os_error() {
+    let reason = match syscall::probe().raw_os_error() {
         Some(libc::ENOSYS) => "the kernel was built without BPF_SYSCALL; use one that has it",
         Some(libc::EPERM) => NOT_ALLOWED,
         _ => return Ok(()),

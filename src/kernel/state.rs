@@ -28,6 +28,8 @@ pub struct State {
     pub devices: Vec<DeviceState>,
     /// Values to restore.
     pub sysctls: Vec<SysctlState>,
+    /// The kill switch is on: what is left here keeps the LAN from going round the proxy.
+    pub closed: bool,
 }
 
 /// A device that may have our filter.

@@ -1,7 +1,7 @@
 //! Sockets towards upstreams, marked so that their packets are never intercepted. I/O.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use futures_lite::future;
@@ -68,6 +68,15 @@ pub fn udp_connected(peer: SocketAddr) -> io::Result<UdpSocket> {
     }
     socket.connect(&peer.into())?;
     Ok(socket.into())
+}
+
+/// The address that packets to `peer` would have as their source; None: there is no route.
+/// Nothing is sent.
+pub fn source_to(peer: SocketAddr) -> Option<IpAddr> {
+    let socket = open(peer, Type::DGRAM, Protocol::UDP).ok()?;
+    socket.connect(&peer.into()).ok()?;
+    let local = socket.local_addr().ok()?.as_socket()?;
+    Some(local.ip())
 }
 
 fn open(addr: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {

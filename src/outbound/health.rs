@@ -183,6 +183,11 @@ impl Health {
         self.effects.pop_front()
     }
 
+    /// Nodes that are in groups, as indices into `Config::outbounds`, and how they are checked.
+    pub fn nodes(&self) -> impl Iterator<Item = (usize, &config::Check)> {
+        self.nodes.iter().map(|node| (node.node, &node.check))
+    }
+
     /// How a node is checked; None when it is in no group.
     pub fn check_of(&self, node: usize) -> Option<&config::Check> {
         Some(&self.nodes.get(self.position(node)?)?.check)

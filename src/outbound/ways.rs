@@ -18,7 +18,10 @@ use super::health::{CheckId, Effect, Fault, Health, Kind};
 use super::network::Network;
 use crate::config::{self, Check, Config, OutboundKind};
 use crate::net::notify::Notify;
-use crate::rules::Family;
+use crate::rules::{Family, Proto};
+
+/// Most servers by which changes of links are seen.
+pub const MAX_SERVERS: usize = 64;
 
 /// Names a way out, once and for ever. A node whose settings change is another one; a group is
 /// the same as long as there is one of its name.
@@ -141,6 +144,8 @@ pub(super) struct State {
     pub(super) health: Health,
     dice: Dice,
     last: u64,
+    /// Nodes that have died in a network of UDP, each once, and live no more.
+    dead: Vec<(WayId, Network)>,
     /// At most a few: checks are bounded, and so are their ends.
     orders: VecDeque<Order>,
 }
@@ -156,6 +161,7 @@ impl Ways {
             health: Health::new(config, dice.roll(), now),
             dice,
             last: 0,
+            dead: Vec::new(),
             orders: VecDeque::new(),
         };
         state.replace(config);
@@ -174,6 +180,9 @@ impl Ways {
     pub fn reconfigure(&self, config: &Config, now: Instant) -> Vec<Rc<Way>> {
         let state = &mut *self.state.borrow_mut();
         let gone = state.replace(config);
+        state
+            .dead
+            .retain(|(dead, _)| gone.iter().all(|way| way.id != *dead));
         let mut groups = Groups::new(&config.outbounds);
         groups.inherit(&state.groups);
         state.groups = groups;
@@ -273,6 +282,12 @@ impl Ways {
         self.state.borrow_mut().orders.pop_front()
     }
 
+    /// Nodes that have died in a network of UDP since the last call: sessions by way of them wait
+    /// for answers that do not come.
+    pub fn take_dead(&self) -> Vec<(WayId, Network)> {
+        std::mem::take(&mut self.state.borrow_mut().dead)
+    }
+
     /// Chooses a member of a group by hand, or leaves it to the policy again.
     pub fn choose(&self, group: &str, member: Option<&str>) -> Result<(), ChoiceError> {
         self.state.borrow_mut().groups.set_choice(group, member)
@@ -291,6 +306,26 @@ impl Ways {
     /// For reports.
     pub(super) fn with_state<T>(&self, read: impl FnOnce(&mut State) -> T) -> T {
         read(&mut self.state.borrow_mut())
+    }
+
+    /// Addresses of the nodes that are in groups, and of whom checks ask; at most
+    /// [`MAX_SERVERS`] of them, distinct.
+    pub fn servers(&self) -> Vec<SocketAddr> {
+        let state = self.state.borrow();
+        let mut servers = Vec::new();
+        for (node, check) in state.health.nodes() {
+            let way = state.ways.get(node).map(|way| &way.kind);
+            let own = match way {
+                Some(OutboundKind::Socks5 { addr, .. }) => Some(addr),
+                _ => None,
+            };
+            let http = check.http.iter().flat_map(|http| &http.addrs);
+            servers.extend(own.into_iter().chain(http).chain(&check.dns));
+        }
+        servers.sort_unstable();
+        servers.dedup();
+        servers.truncate(MAX_SERVERS);
+        servers
     }
 
     /// Turns what health wants done into orders and lines of the log.
@@ -312,11 +347,7 @@ impl Ways {
                     node,
                     network,
                     alive,
-                } => {
-                    if let Some(way) = state.ways.get(node) {
-                        tell_turned(way, network, alive);
-                    }
-                }
+                } => state.turned(node, network, alive),
                 Effect::Outage { network, over } => tell_outage(network, over),
             }
         }
@@ -363,6 +394,18 @@ impl State {
         Some(Order::Check { id, way, question })
     }
 
+    fn turned(&mut self, node: usize, network: Network, alive: bool) {
+        let Some(way) = self.ways.get(node) else {
+            return;
+        };
+        tell_turned(way, network, alive);
+        let one = (way.id, network);
+        self.dead.retain(|other| *other != one);
+        if !alive && network.proto == Proto::Udp {
+            self.dead.push(one);
+        }
+    }
+
     /// An order that nobody has taken yet is taken back.
     fn cancel(&mut self, cancelled: CheckId) {
         let is_it = |order: &Order| matches!(order, Order::Check { id, .. } if *id == cancelled);
@@ -393,17 +436,17 @@ fn question(check: &Check, network: Network, kind: Kind) -> Option<Question> {
 fn tell_turned(way: &Way, network: Network, alive: bool) {
     let (node, network) = (&*way.name, network.as_str());
     match alive {
-        true => log::info!(event = "node.alive", node, network; ""),
-        false => log::warn!(event = "node.dead", node, network; ""),
+        true => log::info!(event = "node", node, network, state = "alive"; ""),
+        false => log::warn!(event = "node", node, network, state = "dead"; ""),
     }
 }
 
 fn tell_outage(network: Network, over: bool) {
     let network = network.as_str();
     match over {
-        true => log::info!(event = "network.up", network; ""),
+        true => log::info!(event = "network", network, state = "up"; ""),
         false => {
-            log::warn!(event = "network.down", network; "nothing answers, with or without a node")
+            log::warn!(event = "network", network, state = "down"; "nothing answers, with or without a node")
         }
     }
 }

@@ -4,7 +4,8 @@
 //! [`image`] compiles the rules to the exact content of the BPF maps (one bit vector per
 //! value class and dimension, Lakshman & Stiliadis 1998) and evaluates those. A
 //! [`index::DomainIndex`] says which rules accept a name, and [`names`] which names an
-//! address has, learnt from DNS answers. [`explain`] tells a decision in words.
+//! address has, learnt from DNS answers. [`explain`] tells a decision in words, [`kept`]
+//! what a change of rules leaves as it was.
 
 pub mod bits;
 pub mod domain;
@@ -12,6 +13,7 @@ pub mod explain;
 pub mod flow;
 pub mod image;
 pub mod index;
+pub mod kept;
 pub mod naive;
 pub mod names;
 pub mod net;
@@ -23,6 +25,7 @@ pub use bits::Bits;
 pub use flow::{Family, Flow, Mac, Proto};
 pub use image::{Decision, Image};
 pub use index::DomainIndex;
+pub use kept::Kept;
 pub use rule::{Action, Rule, Selector, Verdict};
 
 /// Most rules a configuration may have (`DAE_RULES` of bpf/dae.h).

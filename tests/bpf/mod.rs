@@ -36,6 +36,7 @@ pub fn config(attach: Attach, interfaces: &[&str]) -> DatapathConfig {
         max_flows: 1024,
         max_names: 1024,
         dns: true,
+        kill_switch: false,
         ports: Ports::default()
             .with(Proto::Tcp, Family::V4, false, 1)
             .with(Proto::Tcp, Family::V6, false, 1),

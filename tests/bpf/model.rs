@@ -233,6 +233,8 @@ pub struct Model {
     pub local: HashSet<IpAddr>,
     pub epoch: u32,
     pub dns: bool,
+    /// The kill switch is on.
+    pub closed: bool,
     /// Families of which we have listeners.
     pub alive: Vec<Family>,
 }
@@ -262,7 +264,7 @@ impl Model {
         let alive = self.alive.contains(&flow.family());
         let continues = flow.proto == Proto::Tcp && !syn && !fragment;
         if self.dns && flow.dst_port == 53 {
-            return if continues {
+            return if continues && !self.closed {
                 pass(Count::Midstream)
             } else if alive {
                 Fate {
@@ -271,7 +273,7 @@ impl Model {
                     mark: 0,
                 }
             } else {
-                pass(Count::FailOpen)
+                nobody(self.closed)
             };
         }
         let epoch = self.epoch;
@@ -283,13 +285,13 @@ impl Model {
             return if entry.midstream {
                 pass(Count::Midstream)
             } else {
-                act(entry.decision, false, alive)
+                act(entry.decision, false, alive, self.closed)
             };
         }
         if self.local.contains(&flow.dst) {
             return pass(Count::Local);
         }
-        let entry = if continues {
+        let entry = if continues && !self.closed {
             let decision = Decision {
                 rule: None,
                 verdict: Default::default(),
@@ -306,18 +308,33 @@ impl Model {
                 epoch,
             }
         };
-        if !fragment {
+        // One under way that is not let pass is not to be remembered as if it had begun here.
+        let begins = !continues || entry.decision.verdict.action == Action::Direct;
+        if !fragment && begins {
             self.flows.insert(key(flow), entry);
         }
         if entry.midstream {
             pass(Count::Midstream)
         } else {
-            act(entry.decision, fragment, alive)
+            act(entry.decision, fragment, alive, self.closed)
         }
     }
 }
 
-fn act(decision: Decision, fragment: bool, alive: bool) -> Fate {
+/// Nobody of ours takes a packet that is for us.
+fn nobody(closed: bool) -> Fate {
+    let (told, count) = match closed {
+        true => (Told::Drop, Count::FailClosed),
+        false => (Told::Pass, Count::FailOpen),
+    };
+    Fate {
+        told,
+        counter: count as u32,
+        mark: 0,
+    }
+}
+
+fn act(decision: Decision, fragment: bool, alive: bool, closed: bool) -> Fate {
     let counter = decision.rule.map_or(Count::Default as u32, u32::from);
     let verdict = decision.verdict;
     let fate = |told, counter, mark| Fate {
@@ -327,10 +344,11 @@ fn act(decision: Decision, fragment: bool, alive: bool) -> Fate {
     };
     match verdict.action {
         Action::Direct if verdict.mark == 0 => fate(Told::Pass, counter, 0),
-        _ if !alive => fate(Told::Pass, Count::FailOpen as u32, 0),
+        _ if !alive && !closed => nobody(closed),
         Action::Direct => fate(Told::Pass, counter, verdict.mark),
         Action::Block => fate(Told::Drop, counter, 0),
         Action::Proxy if fragment => fate(Told::Drop, Count::Fragment as u32, 0),
+        Action::Proxy if !alive => nobody(closed),
         Action::Proxy => fate(Told::Deliver { dns: false }, counter, 0),
     }
 }

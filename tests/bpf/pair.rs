@@ -32,6 +32,8 @@ pub struct Case {
     pub packets: Vec<(Flow, Shape)>,
     pub link: Link,
     pub dns: bool,
+    /// The kill switch is on.
+    pub closed: bool,
     /// Families of which we have listeners.
     pub alive: Vec<Family>,
     /// The router's own addresses.
@@ -90,6 +92,7 @@ impl<'a> Pair<'a> {
         let image = Image::compile(&case.rules, case.default, INTERFACES).unwrap();
         let mut config = super::config(Attach::Auto, &[]);
         config.dns = case.dns;
+        config.kill_switch = case.closed;
         config.ports = Ports::default();
         config.max_flows = 16_384;
         if !case.alive.is_empty() {
@@ -111,6 +114,7 @@ impl<'a> Pair<'a> {
         }
         let mut model = Model {
             dns: case.dns,
+            closed: case.closed,
             alive: case.alive.clone(),
             ..Model::default()
         };
@@ -164,12 +168,12 @@ impl<'a> Pair<'a> {
         self.bench.seen.lock().unwrap().note(fate);
         let device = self.bench.device(flow);
         let answer = runner::run(&mut self.object, case.link, &bytes, device, 1);
-        let counter = &mut self.expected[counter_of(fate)];
+        let counter = &mut self.expected[counter_of(fate, case.closed)];
         counter.packets += 1;
         counter.bytes += bytes.len() as u64;
         let entry = entry_of(&self.model, &parsed);
         let stored = stored(&self.object, &parsed);
-        if (answer.told, answer.mark) == answer_to(fate) && entry == stored {
+        if (answer.told, answer.mark) == answer_to(fate, case.closed) && entry == stored {
             return Ok(());
         }
         Err(format!(
@@ -212,18 +216,20 @@ fn classify(
 }
 
 /// Return value and mark that a fate shows as in a test run.
-fn answer_to(fate: Fate) -> (i32, u32) {
+fn answer_to(fate: Fate, closed: bool) -> (i32, u32) {
     const TC_ACT_UNSPEC: i32 = -1;
     const TC_ACT_SHOT: i32 = 2;
     match fate.told {
         Told::Drop => (TC_ACT_SHOT, 0),
+        Told::Deliver { .. } if closed => (TC_ACT_SHOT, 0),
         Told::Pass | Told::Deliver { .. } => (TC_ACT_UNSPEC, fate.mark),
     }
 }
 
 /// The counter that a fate shows as in a test run.
-fn counter_of(fate: Fate) -> usize {
+fn counter_of(fate: Fate, closed: bool) -> usize {
     match fate.told {
+        Told::Deliver { .. } if closed => Count::FailClosed as usize,
         Told::Deliver { .. } => Count::FailOpen as usize,
         Told::Pass | Told::Drop => fate.counter as usize,
     }

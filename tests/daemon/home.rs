@@ -33,6 +33,8 @@ impl Home {
             .arg(path)
             .arg("-r")
             .arg(self.folder.join(run_dir))
+            .arg("--state-dir")
+            .arg(self.folder.join("state"))
             .stderr(Stdio::piped())
             .spawn()
             .unwrap()

@@ -3,8 +3,11 @@
 
 #[path = "../bpf/mod.rs"]
 mod bpf;
+mod changes;
+mod groups;
 mod home;
 mod metrics;
+mod node;
 mod reload;
 mod resolver;
 

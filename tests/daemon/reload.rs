@@ -134,12 +134,9 @@ fn what_needs_a_restart_is_named_and_the_rest_applied() {
     let said = home.dae(&["reload"], "run");
     assert!(said.status.success(), "{said:?}");
     let words = String::from_utf8(said.stdout).unwrap();
-    assert!(
-        words.ends_with("restart only: rule, dns.listen\n"),
-        "{words}"
-    );
+    assert!(words.ends_with("restart only: dns.listen\n"), "{words}");
     let restart = last(&home)["restart"].clone();
-    assert_eq!(restart, serde_json::json!(["rule", "dns.listen"]));
+    assert_eq!(restart, serde_json::json!(["dns.listen"]));
     assert_eq!(lookup(router, server(), "a.example"), Some(SECOND));
     // The log is on from now on.
     let page = home.dae(&["status", "--queries"], "run").stdout;

@@ -159,17 +159,31 @@ fn ask(socket: &UdpSocket, rate: u32, names: [&str; 2], over: &AtomicBool, note:
 
 /// Asks once, within 5 s: the address of the answer; None for an answer without one.
 pub fn lookup(namespace: &Namespace, server: SocketAddr, name: &str) -> Option<Ipv4Addr> {
-    let socket = namespace.enter(|| UdpSocket::bind("127.0.0.1:0").unwrap());
-    socket
-        .set_read_timeout(Some(Duration::from_secs(5)))
-        .unwrap();
-    socket.send_to(&query(7, name), server).unwrap();
     let mut buffer = [0; 512];
-    let length = socket.recv(&mut buffer).unwrap();
+    let wait = Duration::from_secs(5);
+    let length = ask_once(namespace, server, name, wait, &mut buffer).unwrap();
     let answers = u16::from_be_bytes([buffer[6], buffer[7]]);
     // Our queries have no EDNS, so the last record is the answer's.
     let addr: [u8; 4] = buffer[length - 4..length].try_into().unwrap();
     (answers > 0).then(|| addr.into())
+}
+
+/// Whether anything is answered within that time.
+pub fn answers(namespace: &Namespace, server: SocketAddr, name: &str, wait: Duration) -> bool {
+    ask_once(namespace, server, name, wait, &mut [0; 512]).is_ok()
+}
+
+fn ask_once(
+    namespace: &Namespace,
+    server: SocketAddr,
+    name: &str,
+    wait: Duration,
+    buffer: &mut [u8],
+) -> std::io::Result<usize> {
+    let socket = namespace.enter(|| UdpSocket::bind("0.0.0.0:0").unwrap());
+    socket.set_read_timeout(Some(wait)).unwrap();
+    socket.send_to(&query(7, name), server).unwrap();
+    socket.recv(buffer)
 }
 
 fn query(id: u16, name: &str) -> Vec<u8> {

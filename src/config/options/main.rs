@@ -44,6 +44,15 @@ pub static ATTACH: Opt<Attach> = Opt::new(
      clsact otherwise.",
 )
 .default("auto");
+pub static KILL_SWITCH: Opt<bool> = Opt::new(
+    "kill_switch",
+    Switch,
+    values::switch,
+    "With 1, what the rules send to a node, and DNS if dae has it, is dropped while dae is dead: \
+     nothing goes round the proxy. Direct connections go on. A regular stop opens the network. \
+     Needs clsact; see docs/killswitch.md.",
+)
+.default("0");
 pub static MAX_FLOWS: Opt<u32> = Opt::new(
     "max_flows",
     Number(256, 262_144),
@@ -110,6 +119,14 @@ pub static LEASEFILE: Opt<String> = Opt::new(
      section dnsmasq in /etc/config/dhcp says where they are.",
 )
 .default("/tmp/dhcp.leases");
+pub static DRAIN: Opt<u32> = Opt::new(
+    "drain",
+    Number(0, 86_400),
+    values::number,
+    "When a reload takes a node away, connections through it go on for so many seconds and are \
+     then cut. dae reload --abort cuts them at once.",
+)
+.default("300");
 pub static METRICS: Opt<SocketAddr> = Opt::new(
     "metrics",
     Text("an address of the router itself and a port, like 127.0.0.1:9153 or [::1]:9153"),
@@ -124,6 +141,7 @@ pub(super) static OPTIONS: &[&dyn AnyOpt] = &[
     &LOG_LEVEL,
     &DEFAULT_OUTBOUND,
     &ATTACH,
+    &KILL_SWITCH,
     &MAX_FLOWS,
     &MAX_NAMES,
     &MAX_UDP_SESSIONS,
@@ -133,5 +151,6 @@ pub(super) static OPTIONS: &[&dyn AnyOpt] = &[
     &UDP_IDLE_DNS,
     &UDP_IDLE_QUIC,
     &LEASEFILE,
+    &DRAIN,
     &METRICS,
 ];

@@ -52,6 +52,8 @@ pub struct Main {
     pub default: Verdict,
     /// How to attach to a device.
     pub attach: Attach,
+    /// What rules send to a node, and DNS, is dropped when nobody takes it.
+    pub kill_switch: bool,
     /// Bound of the kernel's flow cache, entries.
     pub max_flows: u32,
     /// Bound of the learnt names, addresses.
@@ -70,6 +72,8 @@ pub struct Main {
     pub udp_idle_quic: u32,
     /// Leases of the DHCP server.
     pub leasefile: String,
+    /// Connections by way of what is configured no more go on for so many seconds.
+    pub drain: u32,
     /// Where metrics are served; a loopback address.
     pub metrics: Option<SocketAddr>,
 }

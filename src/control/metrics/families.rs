@@ -397,6 +397,7 @@ pub(super) static FAMILIES: &[Family] = &[
                 ("resumed", "packets.resumed"),
                 ("fragments_dropped", "packets.fragments_dropped"),
                 ("failed_open", "packets.failed_open"),
+                ("failed_closed", "packets.failed_closed"),
                 ("flow_cache_full", "packets.flow_cache_full"),
             ],
         ),

@@ -163,7 +163,7 @@ impl<C: Clone + PartialEq> Forwarder<C> {
     /// same upstream would be asked again and would be judged as before.
     pub fn reconfigure(&mut self, old: &Config, new: &Config) {
         let ourselves = self.settings.router.ourselves().to_vec();
-        self.upstreams.configure(new);
+        let same_upstreams = self.upstreams.configure(new, &old.moved_outbounds(new));
         self.settings = Settings::new(
             new,
             ourselves,
@@ -174,8 +174,8 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             .change(new.dns.max_queries as usize, new.dns.max_client_queries);
         self.log.resize(new.dns.query_log as usize);
         // Rules name upstreams by their places.
-        let same_rules = old.answer_rules == new.answer_rules
-            && (new.answer_rules.is_empty() || old.upstreams == new.upstreams);
+        let same_rules =
+            old.answer_rules == new.answer_rules && (new.answer_rules.is_empty() || same_upstreams);
         let judged_alike = same_rules
             && old.dns_ttls == new.dns_ttls
             && old.dns.rebind_protection == new.dns.rebind_protection

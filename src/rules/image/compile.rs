@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::prefixes::{self, Side};
 use super::vectors::Vectors;
@@ -63,7 +63,7 @@ impl Image {
             kinds,
             interfaces,
             interface_miss,
-            names: Rc::new(names),
+            names: Arc::new(names),
             name_miss,
             verdicts: rules.iter().map(|rule| rule.verdict).collect(),
             default,

@@ -62,8 +62,9 @@ pub struct Image {
     pub interfaces: Vec<VectorIndex>,
     /// An interface that is none of those.
     pub interface_miss: VectorIndex,
-    /// What each name means; shared with the [`super::names::NameTable`].
-    pub names: std::rc::Rc<DomainIndex>,
+    /// What each name means; shared with the [`super::names::NameTable`]. An image may be made by
+    /// another thread.
+    pub names: std::sync::Arc<DomainIndex>,
     /// Destinations without an entry in the kernel's map of learnt names.
     pub name_miss: VectorIndex,
     /// By rule.

@@ -14,6 +14,7 @@ mod slots;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use recent::Recent;
@@ -84,7 +85,7 @@ pub struct NameCounters {
 /// and 128 bytes of names per allowed address in all; what was learnt least recently goes first.
 #[derive(Debug)]
 pub struct NameTable {
-    index: Rc<DomainIndex>,
+    index: Arc<DomainIndex>,
     addresses: Recent<IpAddr, Entry>,
     slots: Slots,
     max_addresses: usize,
@@ -104,6 +105,12 @@ struct Entry {
     place: Option<VectorIndex>,
     /// It should have an entry, but all vectors were taken.
     homeless: bool,
+}
+
+impl Entry {
+    fn cost(&self) -> usize {
+        self.names.iter().map(|known| cost(&known.name)).sum()
+    }
 }
 
 #[derive(Debug)]
@@ -126,11 +133,11 @@ impl NameTable {
     pub fn new(image: &Image, max_addresses: usize) -> Self {
         // At most MAX_VECTORS, which fits.
         let places = image.vectors.len() as VectorIndex..MAX_VECTORS as VectorIndex;
-        Self::with_places(Rc::clone(&image.names), places, max_addresses)
+        Self::with_places(Arc::clone(&image.names), places, max_addresses)
     }
 
     fn with_places(
-        index: Rc<DomainIndex>,
+        index: Arc<DomainIndex>,
         places: Range<VectorIndex>,
         max_addresses: usize,
     ) -> Self {
@@ -146,6 +153,47 @@ impl NameTable {
             max_cost: one.max(max_addresses * COST_PER_ADDRESS),
             due: None,
             counters: NameCounters::default(),
+        }
+    }
+
+    /// The same names under other rules: a table of at most so many addresses (at least one), and
+    /// in `updates` all that a kernel must be told that knows nothing yet. Names that it has no
+    /// room for are those learnt least recently. This table stays as it is.
+    pub fn under(
+        &self,
+        image: &Image,
+        max_addresses: usize,
+        updates: &mut Vec<NameUpdate>,
+    ) -> Self {
+        let mut table = Self::new(image, max_addresses);
+        table.take_over(self, updates);
+        table
+    }
+
+    fn take_over(&mut self, old: &Self, updates: &mut Vec<NameUpdate>) {
+        self.counters = old.counters;
+        self.due = old.due;
+        let surplus = old.len().saturating_sub(self.max_addresses);
+        let mut left = old.cost;
+        for (at, (addr, entry)) in old.addresses.iter().enumerate() {
+            // Oldest first, as they would be evicted.
+            if at < surplus || left > self.max_cost {
+                left -= entry.cost();
+                self.counters.addresses_evicted += 1;
+                continue;
+            }
+            let names = entry.names.iter().map(|known| Known {
+                name: Rc::clone(&known.name),
+                until: known.until,
+            });
+            let names = names.collect();
+            self.addresses.put(addr, || Entry {
+                names,
+                place: None,
+                homeless: false,
+            });
+            self.cost += entry.cost();
+            self.publish(addr, None, updates);
         }
     }
 
@@ -308,11 +356,7 @@ impl NameTable {
         let Some(entry) = self.addresses.remove(&addr) else {
             return;
         };
-        self.cost -= entry
-            .names
-            .iter()
-            .map(|known| cost(&known.name))
-            .sum::<usize>();
+        self.cost -= entry.cost();
         if let Some(place) = entry.place {
             updates.push(NameUpdate::Remove { addr });
             self.slots.release(place);

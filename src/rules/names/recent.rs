@@ -96,6 +96,17 @@ impl<K: Copy + Eq + Hash, V> Recent<K, V> {
         node.entry.as_ref().map(|(key, _)| *key)
     }
 
+    /// All, those put least recently first.
+    pub fn iter(&self) -> impl Iterator<Item = (K, &V)> {
+        let mut next = self.oldest;
+        std::iter::from_fn(move || {
+            let node = self.nodes.get(next as usize)?;
+            next = node.newer;
+            let (key, value) = node.entry.as_ref()?;
+            Some((*key, value))
+        })
+    }
+
     /// All, in no particular order; the order of putting stays as it is.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (K, &mut V)> {
         self.nodes
@@ -171,6 +182,8 @@ mod tests {
                 prop_assert!(map.nodes.len() <= 8, "nodes are used again");
                 let mut all: Vec<_> = map.iter_mut().map(|(key, value)| (key, *value)).collect();
                 let mut expected = model.clone();
+                let in_order: Vec<_> = map.iter().map(|(key, value)| (key, *value)).collect();
+                prop_assert_eq!(&in_order, &model);
                 all.sort_unstable();
                 expected.sort_unstable();
                 prop_assert_eq!(all, expected);

@@ -48,7 +48,7 @@ impl Kernel {
     }
 }
 
-fn index(selectors: &[(&[&str], &[&str])]) -> Rc<DomainIndex> {
+fn index(selectors: &[(&[&str], &[&str])]) -> Arc<DomainIndex> {
     let parse = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
     let selectors: Vec<Selector<DomainPattern>> = selectors
         .iter()
@@ -57,7 +57,7 @@ fn index(selectors: &[(&[&str], &[&str])]) -> Rc<DomainIndex> {
             exclude: parse(exclude),
         })
         .collect();
-    Rc::new(DomainIndex::new(&selectors).unwrap())
+    Arc::new(DomainIndex::new(&selectors).unwrap())
 }
 
 fn addr(n: u32) -> IpAddr {
@@ -75,7 +75,7 @@ fn a_shared_address_carries_the_union() {
         (&["b.example"], &[]),
         (&[], &["a.example"]),
     ]);
-    let mut table = NameTable::with_places(Rc::clone(&index), 7..9, 10);
+    let mut table = NameTable::with_places(Arc::clone(&index), 7..9, 10);
     let (mut kernel, mut updates, now) = (Kernel::default(), Vec::new(), Instant::now());
     table.learn(now, "a.example", [addr(1), addr(2)], 60, &mut updates);
     assert_eq!(updates.len(), 3, "one vector, two addresses: {updates:?}");
@@ -97,7 +97,7 @@ fn a_shared_address_carries_the_union() {
 #[test]
 fn names_that_mean_nothing_stay_out_of_the_kernel_but_count() {
     let index = index(&[(&[], &["secret.example"])]);
-    let mut table = NameTable::with_places(Rc::clone(&index), 0..4, 10);
+    let mut table = NameTable::with_places(Arc::clone(&index), 0..4, 10);
     let (mut kernel, mut updates, now) = (Kernel::default(), Vec::new(), Instant::now());
     table.learn(now, "plain.example", [addr(1)], 60, &mut updates);
     assert_eq!(updates, []);
@@ -213,7 +213,7 @@ fn what_no_flow_can_have_is_ignored() {
 #[test]
 fn without_a_free_vector_an_address_counts_as_nameless_until_learnt_again() {
     let index = index(&[(&["a"], &[]), (&["b"], &[])]);
-    let mut table = NameTable::with_places(Rc::clone(&index), 0..1, 10);
+    let mut table = NameTable::with_places(Arc::clone(&index), 0..1, 10);
     let (mut kernel, mut updates, now) = (Kernel::default(), Vec::new(), Instant::now());
     table.learn(now, "a", [addr(1)], 0, &mut updates);
     let later = now + Duration::from_secs(10);
@@ -311,7 +311,7 @@ fn holds(steps: &[Step], places: VectorIndex, max: usize) -> Result<(), TestCase
         (&[], &["n5", "full:n7"]),
         (&["keyword:n"], &["n2", "n8"]),
     ]);
-    let mut table = NameTable::with_places(Rc::clone(&index), 100..100 + places, max);
+    let mut table = NameTable::with_places(Arc::clone(&index), 100..100 + places, max);
     let (mut kernel, mut model) = (Kernel::default(), Model::default());
     let (mut now, mut updates) = (Instant::now(), Vec::new());
     for step in steps {
@@ -399,4 +399,58 @@ proptest! {
     fn and_with_few_places(steps in prop::collection::vec(step(), 1..160), places in 0..4u16) {
         holds(&steps, places, 12)?;
     }
+}
+
+#[test]
+fn other_rules_see_the_same_names() {
+    let old = index(&[(&["a.example"], &[])]);
+    let new = index(&[(&["b.example"], &[]), (&[], &["a.example"])]);
+    let mut table = NameTable::with_places(old, 7..20, 10);
+    let (mut updates, now) = (Vec::new(), Instant::now());
+    table.learn(now, "a.example", [addr(1), addr(2)], 60, &mut updates);
+    table.learn(now, "b.example", [addr(2)], 90, &mut updates);
+    table.learn(now, "c.example", [addr(3)], 60, &mut updates);
+    table.learn(now, "b.example", [addr(4)], 60, &mut updates);
+    updates.clear();
+    let mut now_under = NameTable::with_places(Arc::clone(&new), 3..9, 3);
+    now_under.take_over(&table, &mut updates);
+    let mut kernel = Kernel::default();
+    kernel.apply(&mut updates);
+    // The first address learnt has no room.
+    assert_eq!(now_under.len(), 3);
+    assert_eq!(now_under.counters().addresses_evicted, 1);
+    assert!(names(&now_under, addr(1)).is_empty());
+    for n in 2..=4 {
+        assert_eq!(names(&now_under, addr(n)), names(&table, addr(n)));
+        let known = names(&table, addr(n));
+        let union = new.matches_any(known.iter());
+        assert_eq!(now_under.vector_of(addr(n)), union, "{n}");
+        assert_eq!(kernel.vector_of(addr(n), new.unknown()), union, "{n}");
+    }
+    // Nothing of the old table is touched, and leases go on.
+    assert_eq!(names(&table, addr(1)), ["a.example"]);
+    now_under.expire(now + GRACE + Duration::from_secs(61), &mut updates);
+    kernel.apply(&mut updates);
+    assert_eq!(now_under.len(), 1);
+    assert_eq!(names(&now_under, addr(2)), ["b.example"]);
+    now_under.expire(now + GRACE + Duration::from_secs(200), &mut updates);
+    assert_eq!((now_under.len(), now_under.vectors()), (0, 0));
+}
+
+#[test]
+fn names_that_cost_too_much_stay_behind_oldest_first() {
+    let index = index(&[(&["a.example"], &[])]);
+    let mut table = NameTable::with_places(Arc::clone(&index), 7..20, 200);
+    let (mut updates, now) = (Vec::new(), Instant::now());
+    let long = "a".repeat(200);
+    for n in 0..100 {
+        table.learn(now, format!("{n}.{long}"), [addr(n)], 60, &mut updates);
+    }
+    let mut narrow = NameTable::with_places(index, 7..20, 90);
+    narrow.take_over(&table, &mut updates);
+    assert!(narrow.cost <= narrow.max_cost, "{}", narrow.cost);
+    assert!(narrow.len() > 30, "{}", narrow.len());
+    assert!(names(&narrow, addr(0)).is_empty() && !names(&narrow, addr(99)).is_empty());
+    let sum: usize = narrow.addresses.iter().map(|(_, entry)| entry.cost()).sum();
+    assert_eq!(sum, narrow.cost);
 }
