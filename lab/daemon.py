@@ -21,6 +21,7 @@ class Daemon:
         self.folder = folder
         self.config = os.path.join(folder, "dae.conf")
         self.run_dir = os.path.join(folder, "run")
+        self.state_dir = os.path.join(folder, "state")
         self.log = os.path.join(folder, "dae.log")
         self.attach = attach
         self._hide_btf = hide_btf
@@ -43,7 +44,8 @@ class Daemon:
         began = time.monotonic()
         with open(self.log, "ab") as log:
             self._process = subprocess.Popen(
-                self._in_router([self.binary, "run", "-c", self.config, "-r", self.run_dir]),
+                self._in_router([self.binary, "run", "-c", self.config, "-r", self.run_dir,
+                                 "--state-dir", self.state_dir]),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         if not net.wait_for(self._answers, 10, self._process):
             raise net.LabError(f"dae did not come up; its last lines:\n{self.log_tail()}")

@@ -47,12 +47,15 @@ PROVIDER, ROUTER_WAN, RESOLVER, ISP_RESOLVER = 1, 2, 53, 54
 PUBLIC_RESOLVER = 53           # on the server network: whom a client may ask on its own
 SOCKS, SOCKS_OUT = 9, 200      # where the SOCKS5 server listens, and whom servers see
 SOCKS_PORT, SOCKS_LOGIN_PORT = 1080, 1081
+# The two nodes of the group: where they listen, and whom servers see.
+FIRST, SECOND = 201, 202
+FIRST_PORT, SECOND_PORT = 1090, 1091
 UNBOUND_PORT = 5300
 # Servers; which of them a rule proxies, blocks or marks is written in lab/dae.uci. The
 # numbers are in 203.0.113.32/28 and in 2001:db8:113::30/124, or in neither.
-PLAIN, BY_NAME, MARKED, BY_LOGIN = 10, 20, 70, 71
+PLAIN, BY_NAME, MARKED, BY_LOGIN, BY_GROUP = 10, 20, 70, 71, 80
 BY_PREFIX, OTHER_BY_PREFIX, DIRECT_BY_NAME, NOT_IN_PREFIX = 33, 34, 38, 39
-SERVERS = (PLAIN, BY_NAME, MARKED, BY_LOGIN,
+SERVERS = (PLAIN, BY_NAME, MARKED, BY_LOGIN, BY_GROUP,
            BY_PREFIX, OTHER_BY_PREFIX, DIRECT_BY_NAME, NOT_IN_PREFIX)
 WEB_PORT, ECHO_PORT, QUIC_PORT = 80, 7, 443
 QUIC_ECHO_PORT, IPERF_PORT = 4433, 5201  # UDP 443 is blocked by a rule
@@ -121,7 +124,7 @@ def _build_internet():
     for family in FAMILIES:
         for number in (PROVIDER, RESOLVER, ISP_RESOLVER):
             _address(INTERNET, "isp0", family, wan(family, number))
-        for number in (PUBLIC_RESOLVER, SOCKS, SOCKS_OUT, *SERVERS):
+        for number in (PUBLIC_RESOLVER, SOCKS, SOCKS_OUT, FIRST, SECOND, *SERVERS):
             _address(INTERNET, "srv0", family, srv(family, number))
 
 

@@ -1,8 +1,10 @@
 """The real programs of the lab: dnsmasq, unbound, two SOCKS5 servers (dante), QUIC (aioquic)
 and iperf3. Starts them."""
 
+import contextlib
 import crypt
 import os
+import signal
 import sys
 
 from lab import home, net
@@ -88,16 +90,16 @@ host-record=nas.lan,{home.lan(4, home.NAS)},{home.lan(6, home.NAS)}
               os.path.join(folder, "dnsmasq.log"), lambda: net.bound(home.ROUTER, 53, "u"))
 
 
-def start_dante(undo, folder, port, method, wrapper=()):
-    """A SOCKS5 server with UDP ASSOCIATE; servers see it as SOCKS_OUT in both families.
+def start_dante(undo, folder, port, method, wrapper=(), seen_as=home.SOCKS_OUT):
+    """A SOCKS5 server with UDP ASSOCIATE; servers see it as `seen_as` in both families.
 
     `udp.connectdst: no` is what makes its UDP relay endpoint-independent (full cone).
     """
     config = write(folder, f"danted-{port}.conf", f"""logoutput: stderr
 internal: {home.srv(4, home.SOCKS)} port = {port}
 internal: {home.srv(6, home.SOCKS)} port = {port}
-external: {home.srv(4, home.SOCKS_OUT)}
-external: {home.srv(6, home.SOCKS_OUT)}
+external: {home.srv(4, seen_as)}
+external: {home.srv(6, seen_as)}
 external.rotation: none
 udp.connectdst: no
 clientmethod: none
@@ -108,10 +110,51 @@ client pass {{ from: 0/0 to: 0/0 }}
 socks pass {{ from: 0/0 to: 0/0
   command: bind connect udpassociate bindreply udpreply }}
 """)
-    net.start(undo, home.INTERNET, ["danted", "-p", os.path.join(folder, f"danted-{port}.pid"),
-                                    "-f", config],
-              os.path.join(folder, f"danted-{port}.log"),
-              lambda: net.bound(home.INTERNET, port), wrapper)
+    pid = os.path.join(folder, f"danted-{port}.pid")
+    return net.start(undo, home.INTERNET, ["danted", "-p", pid, "-f", config],
+                     os.path.join(folder, f"danted-{port}.log"),
+                     lambda: net.bound(home.INTERNET, port), wrapper)
+
+
+class Node:
+    """A dante that can be killed, and be cut off without a word."""
+
+    def __init__(self, undo, folder, name, port, number):
+        self.name, self.port, self.number = name, port, number
+        self._undo, self._folder = undo, folder
+        self._process = None
+        self._table = f"table inet mute_{name}"
+        self._muted = False
+        self.start()
+
+    def start(self):
+        """Unless it runs."""
+        if self._process is None or self._process.poll() is not None:
+            self._process = start_dante(self._undo, self._folder, self.port, "none",
+                                        seen_as=self.number)
+
+    def kill(self):
+        """Its sockets are closed by the kernel, its port refuses."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def mute(self):
+        """Whatever is sent to it, or by it, is lost."""
+        ours = f"{{ {home.srv(4, self.number)} }}", f"{{ {home.srv(6, self.number)} }}"
+        net.run(home.INTERNET, "nft", "-f", "-", stdin=f"""{self._table} {{
+            chain heard {{ type filter hook input priority filter; tcp dport {self.port} drop
+                          ip daddr {ours[0]} drop; ip6 daddr {ours[1]} drop; }}
+            chain said {{ type filter hook output priority filter; tcp sport {self.port} drop; }}
+        }}""")
+        self._muted = True
+
+    def unmute(self):
+        """If it was muted."""
+        if self._muted:
+            net.run(home.INTERNET, "nft", "-f", "-",
+                    stdin=f"{self._table}\ndelete {self._table}")
+            self._muted = False
 
 
 def quic(*words):

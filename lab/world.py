@@ -29,6 +29,9 @@ class Lab:
                                         ("isp", home.wan, home.ISP_RESOLVER),
                                         ("public", home.srv, home.PUBLIC_RESOLVER))}
         peers.start_all(undo, self.folder)
+        self.nodes = [peers.Node(undo, self.folder, *each)
+                      for each in (("first", home.FIRST_PORT, home.FIRST),
+                                   ("second", home.SECOND_PORT, home.SECOND))]
         resolv_conf = peers.write(self.folder, "resolv.conf",
                                   f"nameserver {home.lan(4, home.ROUTER_LAN)}\n")
         self.client = Client(resolv_conf)

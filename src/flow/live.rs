@@ -111,6 +111,11 @@ impl Live {
         ways.contains(&self.asked.id) || node.is_some_and(|node| ways.contains(&node))
     }
 
+    /// Whether a group has chosen one of these nodes for it.
+    pub fn was_given(&self, is_one: impl Fn(WayId) -> bool) -> bool {
+        self.asked.is_group() && self.node.get().is_some_and(|node| is_one(node.id))
+    }
+
     /// The outbound that the rule names.
     pub fn asked(&self) -> &Way {
         &self.asked

@@ -185,6 +185,10 @@ impl Proxy {
     }
 
     fn sweep(&self, now: Instant) {
+        let dead = self.shared.ways.take_dead();
+        if !dead.is_empty() {
+            self.udp.leave(&dead);
+        }
         let due = self.leaving.borrow_mut().due(now);
         if !due.is_empty() {
             self.tcp.cut(&due);

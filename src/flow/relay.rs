@@ -28,8 +28,8 @@ pub const HALF_CLOSED_IDLE: Duration = Duration::from_secs(60);
 /// Until a pipe is asked for again when the system had none.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(200);
 
-/// Times that one direction moves bytes before others get their turn.
-const TURN: u32 = 16;
+/// Times that one direction moves bytes, a pipe full at most, before others get their turn.
+const TURN: u32 = 4;
 
 /// What relay and sweep share of one connection.
 #[derive(Debug)]

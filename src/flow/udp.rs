@@ -27,6 +27,7 @@ use crate::net::reactor::{Source, Task, Timer};
 use crate::net::reply::Replier;
 use crate::outbound::MAX_DATAGRAM;
 use crate::outbound::dial::Link;
+use crate::outbound::network::Network;
 use crate::outbound::ways::WayId;
 use crate::rules::Proto;
 
@@ -155,6 +156,18 @@ impl Udp {
     pub fn retire(&self, ways: &[WayId]) {
         let of_these = |_: &Key, worker: &Worker| worker.live.uses(ways);
         self.sessions.borrow_mut().retire(of_these);
+    }
+
+    /// New datagrams do not use the sessions that groups have by these nodes, which are dead: the
+    /// group chooses again.
+    pub fn leave(&self, dead: &[(WayId, Network)]) {
+        let by_dead = |key: &Key, worker: &Worker| {
+            let network = Network::of(Proto::Udp, key.client);
+            worker
+                .live
+                .was_given(|node| dead.contains(&(node, network)))
+        };
+        self.sessions.borrow_mut().retire(by_dead);
     }
 
     /// Shows all sessions.

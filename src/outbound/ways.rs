@@ -18,7 +18,7 @@ use super::health::{CheckId, Effect, Fault, Health, Kind};
 use super::network::Network;
 use crate::config::{self, Check, Config, OutboundKind};
 use crate::net::notify::Notify;
-use crate::rules::Family;
+use crate::rules::{Family, Proto};
 
 /// Most servers by which changes of links are seen.
 pub const MAX_SERVERS: usize = 64;
@@ -144,6 +144,8 @@ pub(super) struct State {
     pub(super) health: Health,
     dice: Dice,
     last: u64,
+    /// Nodes that have died in a network of UDP, each once, and live no more.
+    dead: Vec<(WayId, Network)>,
     /// At most a few: checks are bounded, and so are their ends.
     orders: VecDeque<Order>,
 }
@@ -159,6 +161,7 @@ impl Ways {
             health: Health::new(config, dice.roll(), now),
             dice,
             last: 0,
+            dead: Vec::new(),
             orders: VecDeque::new(),
         };
         state.replace(config);
@@ -177,6 +180,9 @@ impl Ways {
     pub fn reconfigure(&self, config: &Config, now: Instant) -> Vec<Rc<Way>> {
         let state = &mut *self.state.borrow_mut();
         let gone = state.replace(config);
+        state
+            .dead
+            .retain(|(dead, _)| gone.iter().all(|way| way.id != *dead));
         let mut groups = Groups::new(&config.outbounds);
         groups.inherit(&state.groups);
         state.groups = groups;
@@ -276,6 +282,12 @@ impl Ways {
         self.state.borrow_mut().orders.pop_front()
     }
 
+    /// Nodes that have died in a network of UDP since the last call: sessions by way of them wait
+    /// for answers that do not come.
+    pub fn take_dead(&self) -> Vec<(WayId, Network)> {
+        std::mem::take(&mut self.state.borrow_mut().dead)
+    }
+
     /// Chooses a member of a group by hand, or leaves it to the policy again.
     pub fn choose(&self, group: &str, member: Option<&str>) -> Result<(), ChoiceError> {
         self.state.borrow_mut().groups.set_choice(group, member)
@@ -335,11 +347,7 @@ impl Ways {
                     node,
                     network,
                     alive,
-                } => {
-                    if let Some(way) = state.ways.get(node) {
-                        tell_turned(way, network, alive);
-                    }
-                }
+                } => state.turned(node, network, alive),
                 Effect::Outage { network, over } => tell_outage(network, over),
             }
         }
@@ -384,6 +392,18 @@ impl State {
         };
         let way = Rc::clone(way?);
         Some(Order::Check { id, way, question })
+    }
+
+    fn turned(&mut self, node: usize, network: Network, alive: bool) {
+        let Some(way) = self.ways.get(node) else {
+            return;
+        };
+        tell_turned(way, network, alive);
+        let one = (way.id, network);
+        self.dead.retain(|other| *other != one);
+        if !alive && network.proto == Proto::Udp {
+            self.dead.push(one);
+        }
     }
 
     /// An order that nobody has taken yet is taken back.

@@ -68,6 +68,28 @@ fn what_stays_is_the_same_at_another_place() {
 }
 
 #[test]
+fn who_died_is_told_once_and_only_where_sessions_can_wait() {
+    let udp4 = Network::ALL[2];
+    let (ways, now) = ways(&config(&[("a", 1), ("b", 2)], ""));
+    let [a, b] = ["a", "b"].map(|name| named(&ways, name));
+    let die = |node: &Rc<Way>| {
+        for network in [TCP4, udp4] {
+            ways.dial_failed(node, network, Fault::Remote, now);
+            ways.dial_failed(node, network, Fault::Remote, now);
+        }
+    };
+    die(&a);
+    die(&b);
+    // It was a mistake.
+    ways.dial_ok(&b, udp4, MS, now);
+    assert_eq!(ways.take_dead(), [(a.id, udp4)]);
+    assert_eq!(ways.take_dead(), []);
+    die(&b);
+    ways.reconfigure(&config(&[("a", 1)], ""), now);
+    assert_eq!(ways.take_dead(), [], "it is gone");
+}
+
+#[test]
 fn an_id_is_never_used_again() {
     let all = config(&[("a", 1), ("b", 2)], "");
     let none = Config::parse("dae", b"config dae 'main'\n").unwrap();
