@@ -180,8 +180,7 @@ def gone(lab, row):
     row.did = "reload without the node and drain '2', reload --abort"
     with settings(lab) as text:
         brief = text.replace("option default_outbound", "option drain '2'\n\toption default_outbound")
-        without = re.sub(r"config (node|rule)\n(\t.*\n)*", "", re.sub(
-            r"config node '\w+'\n(\t.*\n)*", "", brief))
+        without = re.sub(r"config (node|group|rule)( '\w+')?\n(\t.*\n)*", "", brief)
         reload(lab, brief)
         drains, direct = Talk(lab, 4, home.BY_PREFIX), Talk(lab, 4, home.PLAIN)
         reload(lab, without)

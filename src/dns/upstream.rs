@@ -300,3 +300,38 @@ impl Upstreams {
         .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "config dae 'main'\nconfig dns\n\tlist upstream 'near'\n\
+        config node 'one'\n\toption url 'socks5://192.0.2.1:1080'\n\
+        config node 'two'\n\toption url 'socks5://192.0.2.2:1080'\n\
+        config upstream 'near'\n\toption url 'udp://192.0.2.53'\n\
+        config upstream 'far'\n\toption url 'tcp://192.0.2.54'\n\toption outbound 'two'\n";
+    const ONE: &str = "config node 'one'\n\toption url 'socks5://192.0.2.1:1080'\n";
+
+    /// Whether all is the same after a change of the file, and each upstream is.
+    fn kept(from: &str, to: &str) -> (bool, [bool; 2]) {
+        let parse = |text: &str| Config::parse("test", text.as_bytes()).unwrap();
+        let (old, new) = (parse(FILE), parse(&FILE.replace(from, to)));
+        let mut upstreams = Upstreams::new(&old);
+        let before = upstreams.ids();
+        let same = upstreams.configure(&new, &old.moved_outbounds(&new));
+        let after = upstreams.ids();
+        (same, [0, 1].map(|at| before[at] == after[at]))
+    }
+
+    #[test]
+    fn an_upstream_is_known_by_what_its_outbound_is() {
+        assert_eq!(kept(" ", " "), (true, [true, true]));
+        // The node has another number now.
+        assert_eq!(kept(ONE, ""), (true, [true, true]));
+        // Of the same name and number, but another server.
+        assert_eq!(kept("192.0.2.2:", "192.0.2.9:"), (false, [true, false]));
+        // Of the same number, but another node.
+        let swapped = kept("outbound 'two'", "outbound 'one'");
+        assert_eq!(swapped, (false, [true, false]));
+    }
+}

@@ -199,6 +199,69 @@ fn names_are_judged_by_the_new_rules() {
     stop(dae);
 }
 
+/// What a process has that could pile up: descriptors, threads, programs and maps.
+fn belongings(dae: &Child) -> [usize; 3] {
+    let count = |folder: &str| {
+        let entries = std::fs::read_dir(format!("/proc/{}/{folder}", dae.id()));
+        entries.unwrap().count()
+    };
+    let links = std::fs::read_dir(format!("/proc/{}/fd", dae.id())).unwrap();
+    let bpf = links
+        .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
+        .filter(|target| target.to_string_lossy().contains("bpf"));
+    [count("fd"), count("task"), bpf.count()]
+}
+
+#[test]
+fn nothing_of_a_reload_outlives_it() {
+    let scene = Scene::new();
+    let of = |port| config(MAIN, &format!("{NODE_ONE}{}", rule(port, "one")));
+    let dae = scene.home.start(&of(80), "run");
+    let mut direct = scene.talk(90).unwrap();
+    let before = belongings(&dae);
+    assert_eq!(before[1], 1);
+    for round in 0..10 {
+        scene.reload(&of([81, 80][round % 2]));
+    }
+    assert!(scene.home.dae(&["suspend"], "run").status.success());
+    let paused = belongings(&dae);
+    assert_eq!(paused[2], 0, "no program and no map is left");
+    assert!(scene.home.dae(&["resume"], "run").status.success());
+    assert!(direct.says("all the time"));
+    assert_eq!(belongings(&dae), before);
+    stop(dae);
+}
+
+#[test]
+fn orders_wait_for_each_other() {
+    let scene = Scene::new();
+    let of = |port| config(MAIN, &format!("{NODE_ONE}{}", rule(port, "one")));
+    let dae = scene.home.start(&of(80), "run");
+    let before = scene.home.trace();
+    let home = &scene.home;
+    std::thread::scope(|scope| {
+        for words in [
+            &["reload"][..],
+            &["suspend"],
+            &["reload", "--abort"],
+            &["resume"],
+        ] {
+            for _ in 0..2 {
+                scope.spawn(move || {
+                    let said = home.dae(words, "run");
+                    assert!(said.status.success(), "{words:?}: {said:?}");
+                });
+            }
+        }
+    });
+    assert!(scene.home.dae(&["resume"], "run").status.success());
+    assert_eq!(scene.status()["reload"]["succeeded"], 4);
+    assert_eq!(scene.home.trace(), before);
+    assert!(scene.reaches(80));
+    assert_eq!(load(&scene.one), 1);
+    stop(dae);
+}
+
 #[test]
 fn a_reload_that_the_kernel_refuses_changes_nothing() {
     let scene = Scene::new();
