@@ -38,6 +38,7 @@ CONFIG = f"""config dae 'main'
 \toption default_outbound 'direct'
 \toption log_level 'warn'
 \toption max_udp_sessions '4096'
+\toption udp_idle_quic '30'
 
 config dns 'dns'
 \toption enabled '0'
