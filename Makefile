@@ -10,11 +10,11 @@ build: ## the daemon for this machine, at target/release/dae
 	@scripts/packages build
 	cargo build --release --locked
 
-dist: ## router binaries and packages for opkg in dist/; DAE_FEED_KEY=FILE signs their index
+dist: ## router binaries, packages for opkg and apk, feeds in dist/; DAE_FEED_KEY and DAE_APK_KEY sign them
 	@scripts/packages build cross openwrt
 	@cross/build aarch64 mipsel x86_64
 	@scripts/size
-	@scripts/ipk
+	@scripts/feed
 
 lab: ## a home network in namespaces: what works, shown on the wire; needs root
 	@scripts/packages build lab
