@@ -1,3 +1,4 @@
+#!/bin/sh
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 # shellcheck shell=dash disable=SC1091,SC2034 # files of the router, a value for eval
 #
