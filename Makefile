@@ -10,7 +10,7 @@ build: ## the daemon for this machine, at target/release/dae
 	@scripts/packages build
 	cargo build --release --locked
 
-dist: ## router binaries, packages for opkg and apk, feeds in dist/; DAE_FEED_KEY and DAE_APK_KEY sign them
+dist: ## router binaries, packages and signed feeds in dist/ (docs/openwrt.md)
 	@scripts/packages build cross openwrt
 	@cross/build aarch64 mipsel x86_64
 	@scripts/size
