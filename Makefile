@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 # The work is done by scripts/, cross/build and lab/run.
 
-.PHONY: help build lab test lint fuzz size bench soak
+.PHONY: help build dist lab test lint fuzz size bench soak
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
@@ -9,6 +9,12 @@ help: ## this list
 build: ## the daemon for this machine, at target/release/dae
 	@scripts/packages build
 	cargo build --release --locked
+
+dist: ## router binaries, packages and signed feeds in dist/ (docs/openwrt.md)
+	@scripts/packages build cross openwrt
+	@cross/build aarch64 mipsel x86_64
+	@scripts/size
+	@scripts/feed
 
 lab: ## a home network in namespaces: what works, shown on the wire; needs root
 	@scripts/packages build lab
@@ -28,7 +34,7 @@ fuzz: ## random input for ten minutes
 
 size: ## sizes of the router binaries against their budget
 	@scripts/packages build cross
-	@cross/build aarch64 mipsel
+	@cross/build aarch64 mipsel x86_64
 	@scripts/size
 
 bench: ## cost of the BPF program, the direct path and DNS answers; needs root

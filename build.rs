@@ -11,6 +11,8 @@ fn main() {
     let mut clang = Command::new("clang");
     clang.args(["-target", "bpf", "-mcpu=v3", "-O2", "-g"]);
     clang.args(["-Wall", "-Wextra", "-Werror"]);
+    // .BTF names the source files: not by where the builder has them.
+    clang.arg("-fdebug-compilation-dir=.");
     if let Some(folder) = asm_headers() {
         clang.arg("-idirafter").arg(folder);
     }
