@@ -121,9 +121,7 @@ impl Datapath {
             }
         }
         datapath.resume(image, &[])?;
-        for name in datapath.missing() {
-            log::warn!(event = "kernel.no_device", device = name; "it is attached to when it appears");
-        }
+        datapath.tell_missing();
         Ok(datapath)
     }
 
@@ -238,6 +236,7 @@ impl Datapath {
     /// refuses us is told in the log, and tried again when anything changes.
     pub fn reconfigure(&mut self, config: DatapathConfig) {
         let rehang = self.config.hook() != config.hook();
+        let same_interfaces = self.config.interfaces == config.interfaces;
         self.config = config;
         if self.is_suspended() {
             return;
@@ -263,6 +262,15 @@ impl Datapath {
         };
         if let Err(error) = switched.and(hung).and(self.refresh_devices()) {
             log::error!(event = "kernel.devices", reason:% = error; "");
+        }
+        if !same_interfaces {
+            self.tell_missing();
+        }
+    }
+
+    fn tell_missing(&self) {
+        for name in self.missing() {
+            log::warn!(event = "kernel.no_device", device = name; "it is attached to when it appears");
         }
     }
 
