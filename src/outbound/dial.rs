@@ -56,6 +56,7 @@ pub async fn udp(ways: &Rc<Ways>, asked: WayId, to: SocketAddr) -> Result<Link, 
         network,
         ways: Rc::clone(ways),
         took,
+        choices: ways.choices(),
         proven: Cell::new(false),
     })
 }
@@ -71,6 +72,8 @@ pub struct Link {
     ways: Rc<Ways>,
     /// The time that the association took.
     took: Duration,
+    /// [`Ways::choices`] at that time.
+    choices: u64,
     /// A datagram came back.
     proven: Cell<bool>,
 }
@@ -100,6 +103,12 @@ impl Link {
         let opened = self.association.open(packet)?;
         self.prove();
         Ok(opened)
+    }
+
+    /// Whether a new one would rather go another way: the node is dead, or a member was chosen by
+    /// hand meanwhile.
+    pub fn is_stale(&self) -> bool {
+        self.way.is_dead(self.network) || self.ways.choices() != self.choices
     }
 
     /// As [`Association::readable`].

@@ -11,7 +11,7 @@ mod way;
 pub use order::{Order, Question};
 pub use way::{Traffic, Way, WayId};
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -33,6 +33,7 @@ pub const MAX_SERVERS: usize = 64;
 #[derive(Debug)]
 pub struct Ways {
     state: RefCell<State>,
+    choices: Cell<u64>,
     /// Set when there is an order, or when [`Ways::next_deadline`] may be another.
     pub changed: Notify,
 }
@@ -68,6 +69,7 @@ impl Ways {
         state.replace(config);
         let ways = Self {
             state: RefCell::new(state),
+            choices: Cell::new(0),
             changed: Notify::default(),
         };
         ways.settle(&mut ways.state.borrow_mut());
@@ -191,7 +193,14 @@ impl Ways {
 
     /// Chooses a member of a group by hand, or leaves it to the policy again.
     pub fn choose(&self, group: &str, member: Option<&str>) -> Result<(), ChoiceError> {
-        self.state.borrow_mut().groups.set_choice(group, member)
+        self.state.borrow_mut().groups.set_choice(group, member)?;
+        self.choices.set(self.choices.get() + 1);
+        Ok(())
+    }
+
+    /// How often a member was chosen by hand.
+    pub fn choices(&self) -> u64 {
+        self.choices.get()
     }
 
     /// Choices that shall outlive the process; see [`Groups::kept_choices`].
@@ -299,6 +308,7 @@ impl State {
             return;
         };
         tell_turned(way, network, alive);
+        way.turned(network, alive);
         let one = (way.id, network);
         self.dead.retain(|other| *other != one);
         if !alive && network.proto == Proto::Udp {

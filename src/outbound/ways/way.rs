@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 
 use super::super::Outbound;
+use super::super::network::{NETWORKS, Network};
 use crate::config::{self, OutboundKind};
 
 /// Names a way out, once and for ever. A node whose settings change is another one; a group is
@@ -44,6 +45,8 @@ pub struct Way {
     pub outbound: Outbound,
     /// What it has carried. That of a group is counted at its nodes.
     pub traffic: Traffic,
+    /// In which networks it is dead, by [`Network::index`].
+    dead: Cell<[bool; NETWORKS]>,
     /// By which it is known again.
     kind: OutboundKind,
 }
@@ -55,6 +58,7 @@ impl Way {
             name: outbound.name.as_str().into(),
             outbound: Outbound::new(&outbound.kind),
             traffic: Traffic::default(),
+            dead: Cell::default(),
             kind: outbound.kind.clone(),
         }
     }
@@ -62,6 +66,17 @@ impl Way {
     /// Whether it stands for others.
     pub fn is_group(&self) -> bool {
         matches!(self.kind, OutboundKind::Group(_))
+    }
+
+    /// Whether it is known to be dead in a network.
+    pub fn is_dead(&self, network: Network) -> bool {
+        self.dead.get()[network.index()]
+    }
+
+    pub(super) fn turned(&self, network: Network, alive: bool) {
+        let mut dead = self.dead.get();
+        dead[network.index()] = !alive;
+        self.dead.set(dead);
     }
 
     /// Whether it needs no node.
