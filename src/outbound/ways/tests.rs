@@ -1,3 +1,5 @@
+//! Ways over reloads, and what they order and report.
+
 use super::super::report;
 use super::*;
 
