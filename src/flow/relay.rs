@@ -217,3 +217,60 @@ impl Connection {
         stream::finish(to.get_ref())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{SocketAddr, TcpListener};
+
+    use super::*;
+    use crate::config::Config;
+    use crate::net::reactor::Interest;
+    use crate::outbound::ways::Ways;
+    use crate::rules::Proto;
+
+    /// Our two ends of a connection that is relayed, and the others' ends.
+    fn connection(now: Instant) -> (Connection, [TcpStream; 2]) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let pair = || {
+            let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (ours, _) = listener.accept().unwrap();
+            (Source::new(ours, Interest::Both).unwrap(), theirs)
+        };
+        let config = Config::parse("test", b"config dae 'main'\n").unwrap();
+        let ways = Ways::new(&config, 1, now);
+        let nobody = SocketAddr::from(([0; 4], 0));
+        let direct = Rc::clone(&ways.all()[0]);
+        let live = Live::new(Proto::Tcp, (nobody, nobody), direct, None, now);
+        let ((client, one), (server, two)) = (pair(), pair());
+        let connection = Connection::new(client, Rc::new(live));
+        connection.server.set(server).unwrap();
+        (connection, [one, two])
+    }
+
+    #[test]
+    fn one_that_is_half_closed_may_be_silent_for_a_minute() {
+        const IDLE: Duration = Duration::from_secs(7200);
+        let nothing = Duration::from_nanos(1);
+        let begin = Instant::now();
+        let (connection, _others) = connection(begin);
+        let later = begin + IDLE - nothing;
+        assert_eq!(connection.verdict(later, IDLE), None);
+        assert_eq!(connection.verdict(begin + IDLE, IDLE), Some(Ending::Idle));
+        for finished in [&connection.up, &connection.down] {
+            connection.moved.set(true);
+            assert_eq!(connection.verdict(begin, IDLE), None);
+            finished.finished.set(true);
+            let end = begin + HALF_CLOSED_IDLE;
+            assert_eq!(connection.verdict(end - nothing, IDLE), None);
+            assert_eq!(connection.verdict(end, IDLE), Some(Ending::Idle));
+            // Bytes the other way begin the time anew.
+            connection.moved.set(true);
+            assert_eq!(connection.verdict(end, IDLE), None);
+            assert_eq!(
+                connection.verdict(end + HALF_CLOSED_IDLE, IDLE),
+                Some(Ending::Idle)
+            );
+            finished.finished.set(false);
+        }
+    }
+}
