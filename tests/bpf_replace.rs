@@ -82,6 +82,12 @@ fn echo(addr: SocketAddr) {
     });
 }
 
+/// The kernel finds sockets of established connections by itself, where it may. Not here: it is
+/// the program that has to.
+fn without_early_demux(router: &Namespace) {
+    router.set("net.ipv4.ip_early_demux=0");
+}
+
 fn says(stream: &mut TcpStream, words: &[u8]) {
     stream.set_read_timeout(Some(peers::PATIENCE)).unwrap();
     stream.write_all(words).unwrap();
@@ -107,6 +113,7 @@ fn connections_go_on_and_new_ones_meet_the_new_rules() {
             server,
         } = &Network::new();
         server.ip(&format!("addr add {FAR}/32 dev lo"));
+        without_early_demux(router);
         router.ip("rule add fwmark 0x10 lookup 100");
         router.ip(&format!("route add {FAR}/32 via {SERVER} table 100"));
         server.enter(|| {
@@ -462,6 +469,7 @@ fn with_the_kill_switch_on_a_connection_is_known_by_its_socket_and_else_by_rules
         router,
         server,
     } = &Network::new();
+    without_early_demux(router);
     server.enter(|| {
         for port in [80, 90, 91] {
             echo(addr(SERVER, port));
