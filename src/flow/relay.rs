@@ -16,7 +16,7 @@ use futures_lite::future;
 
 use super::live::Live;
 use crate::net::reactor::{Source, Timer};
-use crate::net::splice::{Pipe, PipePool};
+use crate::net::splice::{LARGE, Pipe, PipePool, SMALL};
 use crate::net::stream;
 
 /// After one FIN, a connection that is silent for so long ends. The same as a connection that
@@ -30,6 +30,10 @@ const SHORTAGE_PAUSE: Duration = Duration::from_millis(200);
 
 /// Times that one direction moves bytes, a pipe full at most, before others get their turn.
 const TURN: u32 = 4;
+
+/// More bytes than this at once are a bulk transfer: they go by large pipes, as far as the other
+/// side has room for them. Frames of a device fill a small pipe with little more.
+const BULK: usize = 16 * 1024;
 
 /// What relay and sweep share of one connection.
 #[derive(Debug)]
@@ -57,9 +61,9 @@ struct Direction {
 impl Direction {
     /// A pipe. When the system has no descriptors or no memory for one, bytes wait where they
     /// are until it has: new flows are refused, those that are there go on.
-    async fn pipe(&self, pipes: &Rc<PipePool>) -> Pipe {
+    async fn pipe(&self, pipes: &Rc<PipePool>, bytes: usize) -> Pipe {
         loop {
-            match pipes.pipe() {
+            match pipes.pipe(bytes) {
                 Ok(pipe) => return pipe,
                 Err(error) => log::warn!(event = "flow.pipe", reason:% = error; ""),
             }
@@ -176,15 +180,18 @@ impl Connection {
         count: impl Fn(u64),
     ) -> io::Result<()> {
         let mut turns = 0;
-        let mut pipe = direction.pipe(pipes).await;
+        // Whether much came the last time, so that much may be there again.
+        let mut bulk = false;
         loop {
-            match from.try_read(|from| pipe.fill(from)) {
+            let room = if bulk { stream::room(to.get_ref()) } else { 0 };
+            let bytes = room.clamp(SMALL, LARGE);
+            let mut pipe = direction.pipe(pipes, bytes).await;
+            match from.try_read(|from| pipe.fill(from, bytes)) {
                 Ok(0) => break,
-                Ok(_) => {}
+                Ok(filled) => bulk = filled >= BULK,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     drop(pipe);
                     from.readable().await;
-                    pipe = direction.pipe(pipes).await;
                     turns = 0;
                     continue;
                 }
@@ -207,6 +214,7 @@ impl Connection {
                     Err(error) => return Err(error),
                 }
             }
+            drop(pipe);
             turns += 1;
             if turns >= TURN {
                 turns = 0;
