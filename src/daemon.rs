@@ -9,6 +9,8 @@ mod choices;
 mod flows;
 mod listeners;
 pub mod load;
+mod networks;
+mod outcome;
 mod parts;
 mod plumbing;
 mod reload;

@@ -82,6 +82,12 @@ fn echo(addr: SocketAddr) {
     });
 }
 
+/// The kernel finds sockets of established connections by itself, where it may. Not here: it is
+/// the program that has to.
+fn without_early_demux(router: &Namespace) {
+    router.set("net.ipv4.ip_early_demux=0");
+}
+
 fn says(stream: &mut TcpStream, words: &[u8]) {
     stream.set_read_timeout(Some(peers::PATIENCE)).unwrap();
     stream.write_all(words).unwrap();
@@ -107,6 +113,7 @@ fn connections_go_on_and_new_ones_meet_the_new_rules() {
             server,
         } = &Network::new();
         server.ip(&format!("addr add {FAR}/32 dev lo"));
+        without_early_demux(router);
         router.ip("rule add fwmark 0x10 lookup 100");
         router.ip(&format!("route add {FAR}/32 via {SERVER} table 100"));
         server.enter(|| {
@@ -453,4 +460,75 @@ fn a_pause_leaves_nothing_and_what_was_known_comes_back() {
             assert_eq!(router.trace_of_us(), before);
         });
     }
+}
+
+#[test]
+fn with_the_kill_switch_on_a_connection_is_known_by_its_socket_and_else_by_rules() {
+    let Network {
+        client,
+        router,
+        server,
+    } = &Network::new();
+    without_early_demux(router);
+    server.enter(|| {
+        for port in [80, 90, 91] {
+            echo(addr(SERVER, port));
+        }
+        peers::serve(addr(SERVER, 53));
+    });
+    router.enter(|| {
+        let listeners = Listeners::open();
+        let mut config = config(Attach::Auto, &listeners);
+        config.kill_switch = true;
+        let connect = |port| client.enter(|| TcpStream::connect(addr(SERVER, port)).unwrap());
+        let mut earlier = connect(91);
+        says(&mut earlier, b"before dae");
+        let mut earlier_direct = connect(90);
+        says(&mut earlier_direct, b"before dae");
+        let rules = [proxied(80), proxied(91)];
+        let mut datapath = Datapath::start(&bpf::image(&rules), config.clone()).unwrap();
+        let hook = |datapath: &Datapath| datapath.devices().next().unwrap().hook;
+        assert_eq!(hook(&datapath), HookKind::Clsact);
+        // Begun before us: rules are asked, and one that must not go round the node ends.
+        says(&mut earlier_direct, b"direct");
+        earlier.set_read_timeout(Some(peers::PATIENCE)).unwrap();
+        earlier.write_all(b"round").unwrap();
+        let ended = earlier.read(&mut [0; 9]).unwrap_err();
+        assert_eq!(ended.kind(), std::io::ErrorKind::ConnectionReset);
+
+        let mut by_proxy = connect(80);
+        let (mut ours, _) = listeners.accept(Family::V4, false);
+        by_proxy.write_all(b"again").unwrap();
+        ours.read_exact(&mut [0; 5]).unwrap();
+        // No rule knows it any more, nor does the flow cache.
+        replace(&mut datapath, &[], &config, &Kept::default());
+        says_to(&mut by_proxy, &mut ours);
+        says_to(&mut by_proxy, &mut ours);
+        says(&mut earlier_direct, b"direct still");
+
+        // All of our sockets are gone, as those of a dead process.
+        replace(&mut datapath, &rules, &config, &Kept::default());
+        drop((ours, listeners));
+        let wait = Duration::from_millis(500);
+        let late = |port| client.enter(|| TcpStream::connect_timeout(&addr(SERVER, port), wait));
+        assert_eq!(late(80).unwrap_err().kind(), std::io::ErrorKind::TimedOut);
+        assert_eq!(late(53).unwrap_err().kind(), std::io::ErrorKind::TimedOut);
+        assert!(!client.enter(|| peers::echoes(addr(SERVER, 53))));
+        says(&mut earlier_direct, b"direct to the end");
+        late(90).unwrap();
+        let counters = datapath.counters().unwrap();
+        assert_eq!(counters.fate(Count::FailOpen).packets, 0);
+        assert!(counters.fate(Count::FailClosed).packets > 2);
+        // Switched off while it runs: open again.
+        let open = DatapathConfig {
+            kill_switch: false,
+            ..config
+        };
+        assert!(!open.needs_another_object(datapath.config()));
+        datapath.reconfigure(open);
+        assert_eq!(hook(&datapath), HookKind::Tcx);
+        late(80).unwrap();
+        assert!(client.enter(|| peers::echoes(addr(SERVER, 53))));
+        assert!(datapath.stop().is_empty());
+    });
 }

@@ -11,6 +11,7 @@ from lab.tour import claim
 NETWORKS = ("tcp4", "tcp6", "udp4", "udp6")
 SOON = 1.0      # seconds: what a dead node may cost the next flow
 CHECKED = 15.0  # seconds in which checks every 5 s must have found out
+SILENT_NAMES = 1.5  # seconds for an answer while the node of a socket in use says nothing
 OUTAGE = 40.0   # seconds in which it must be seen that nothing works
 
 _ROUTER_CUT_OFF = f"""table inet outage {{
@@ -177,6 +178,33 @@ def names(lab, row):
             row.want(asked.ms < SOON * 1000, f"an answer within {SOON:.0f} s")
             row.want(callers == {seen_as(node, 4)}, seen_as(node, 4))
             first.kill()
+
+
+@claim("group: DNS goes on when its node falls silent")
+def silent_names(lab, row):
+    row.did = "far.example, one name every 0.3 s, while the first node is cut off"
+    with both(lab, row) as (first, second):
+        server = home.lan(4, home.ROUTER_LAN)
+        # Sockets in use stay where they are; these are new ones.
+        lab.daemon.stop()
+        lab.daemon.start()
+        lab.client.ask(server, f"n{time.time_ns()}.far.example")
+        callers = {query.caller for query in lab.resolvers["public"].queries[-9:]}
+        row.want(seen_as(first, 4) in callers, "it by the first")
+        first.mute()
+        took = []
+        for _ in range(12):
+            name = f"n{time.time_ns()}.far.example"
+            asked = lab.client.ask(server, name)
+            row.want(asked.status == "NXDOMAIN", f"the zone's answer, not {asked.status}")
+            took.append(asked.ms)
+            time.sleep(0.3)
+        # What is sent to the first node's relay by UDP still arrives; the answer does not.
+        callers = {query.caller for query in lab.resolvers["public"].queries if query.name == name}
+        row.saw = ", ".join(f"{ms} ms" for ms in took) + f"; the last by {sorted(callers)}"
+        row.want(max(took) < SILENT_NAMES * 1000, f"each within {SILENT_NAMES} s")
+        row.want(took[-1] < 200, "the last one at once")
+        row.want(seen_as(second, 4) in callers, seen_as(second, 4))
 
 
 @claim("group: a choice outlives a restart, and auto ends it")

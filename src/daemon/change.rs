@@ -3,7 +3,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::load;
 use super::plumbing::{Base, NewRules};
@@ -36,25 +35,6 @@ pub struct Ready {
     pub datapath: DatapathConfig,
     /// None when rules are as before.
     pub rules: Option<NewRules>,
-}
-
-/// What came of a change of settings.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// It is in force, but for these.
-    Done {
-        /// `section.option`.
-        restart: Vec<&'static str>,
-        /// All of it.
-        took: Duration,
-        /// The part in which nothing else was done.
-        paused: Duration,
-    },
-    /// Nothing has changed, for these reasons.
-    Refused {
-        /// As `dae check` prints them.
-        problems: Vec<String>,
-    },
 }
 
 /// Makes it ready.

@@ -1,7 +1,6 @@
 //! `*` What the parts share: the kernel's datapath, the learnt names, the tables of the rules.
 
 use std::cell::RefCell;
-use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -12,17 +11,14 @@ use std::time::Instant;
 use futures_lite::future;
 
 use super::listeners::Listeners;
-use crate::config::{Config, uci};
+use super::networks;
+use crate::config::Config;
 use crate::error::{Error, IoContext as _, Result};
-use crate::kernel::devices::Network;
 use crate::kernel::{Datapath, DatapathConfig, FlowKey, Object, Ports};
 use crate::net::reactor::{Interest, Source};
 use crate::rules::image::{Decision, Image};
 use crate::rules::names::{NameTable, NameUpdate};
 use crate::rules::{Flow, Kept, Proto};
-
-/// Where OpenWrt says which devices a network has.
-const NETWORKS: &str = "/etc/config/network";
 
 /// What the parts share. None of its cells is borrowed across an await.
 pub struct Plumbing {
@@ -52,7 +48,7 @@ impl Base {
     pub fn datapath(&self, config: &Config) -> DatapathConfig {
         DatapathConfig {
             interfaces: config.main.interfaces.clone(),
-            networks: networks(),
+            networks: networks::read(),
             attach: config.main.attach,
             kill_switch: config.main.kill_switch,
             max_flows: config.main.max_flows,
@@ -296,35 +292,4 @@ fn last_of(mut errors: Vec<Error>) -> Result<()> {
         log::error!(event = "stop", reason:% = error; "");
     }
     errors.pop().map_or(Ok(()), Err)
-}
-
-/// The networks of this router; none where there is no such file.
-fn networks() -> Vec<Network> {
-    let Ok(text) = fs::read(NETWORKS) else {
-        return Vec::new();
-    };
-    let sections = uci::parse(&text).sections;
-    let interfaces = sections
-        .iter()
-        .filter(|section| section.kind == "interface");
-    let words = |section: &uci::Section, option: &str| {
-        let values = section
-            .get(option)
-            .map(|entry| entry.values.as_slice())
-            .unwrap_or_default();
-        let words = values
-            .iter()
-            .flat_map(|value| value.text.split_whitespace());
-        words.map(str::to_owned).collect::<Vec<_>>()
-    };
-    interfaces
-        .filter_map(|section| {
-            Some(Network {
-                name: section.name.clone()?,
-                devices: [words(section, "device"), words(section, "ifname")].concat(),
-                bridge: section.value("type") == Some("bridge"),
-                proto: section.value("proto").unwrap_or_default().to_owned(),
-            })
-        })
-        .collect()
 }

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::beside::beside;
-use super::change::{self, Outcome, Ready, Running};
+use super::change::{self, Ready, Running};
+use super::outcome::{Outcome, refused};
 use super::parts::Parts;
 use super::plumbing::Plumbing;
 use crate::control::log as log_lines;
@@ -142,11 +143,8 @@ impl Reloader {
             Outcome::Refused { .. } => past.failed += 1,
         }
         // A field that differs each time: whoever changes a file wants to read of every try.
-        tell(&outcome, past.succeeded + past.failed);
-        let answer = match &outcome {
-            Outcome::Done { restart, .. } => json!({ "ok": true, "restart": restart }),
-            Outcome::Refused { problems } => refused(problems),
-        };
+        outcome.tell(past.succeeded + past.failed);
+        let answer = outcome.answer();
         past.last = Some(Last {
             at: Instant::now(),
             outcome,
@@ -254,78 +252,8 @@ impl Reloader {
     /// the first.
     pub fn status(&self) -> Value {
         let past = self.past.borrow();
-        let last = past.last.as_ref().map(|last| {
-            let (mut reason, mut restart, mut times) = (None, [].as_slice(), None);
-            match &last.outcome {
-                Outcome::Done {
-                    restart: named,
-                    took,
-                    paused,
-                } => {
-                    restart = named.as_slice();
-                    times = Some((millis(*took), millis(*paused)));
-                }
-                Outcome::Refused { problems } => reason = Some(summary(problems)),
-            }
-            json!({
-                "ago_s": last.at.elapsed().as_secs(),
-                "ok": reason.is_none(),
-                "reason": reason,
-                "restart": restart,
-                "took_ms": times.map(|times| times.0),
-                "paused_ms": times.map(|times| times.1),
-            })
-        });
+        let last = past.last.as_ref();
+        let last = last.map(|last| last.outcome.document(last.at.elapsed()));
         json!({ "succeeded": past.succeeded, "failed": past.failed, "last": last })
-    }
-}
-
-fn refused(problems: &[String]) -> Value {
-    json!({ "ok": false, "problems": problems })
-}
-
-/// In milliseconds, to a tenth.
-fn millis(time: Duration) -> f64 {
-    (time.as_secs_f64() * 10_000.0).round() / 10.0
-}
-
-fn tell(outcome: &Outcome, number: u64) {
-    match outcome {
-        Outcome::Done {
-            restart,
-            took,
-            paused,
-        } => {
-            let (took_ms, paused_ms) = (millis(*took), millis(*paused));
-            if restart.is_empty() {
-                log::info!(event = "reload", number, ok = true, took_ms, paused_ms; "");
-                return;
-            }
-            let restart = restart.join(",");
-            log::warn!(
-                event = "reload", number, ok = true, took_ms, paused_ms,
-                restart = restart.as_str();
-                "these take effect with /etc/init.d/dae restart"
-            );
-        }
-        Outcome::Refused { problems } => {
-            for problem in problems {
-                log::error!(event = "config.problem", number, place = problem.as_str(); "");
-            }
-            let reason = summary(problems);
-            log::error!(
-                event = "reload", number, ok = false, reason = reason.as_str();
-                "nothing was changed"
-            );
-        }
-    }
-}
-
-/// The first problem, and how many more there are.
-fn summary(problems: &[String]) -> String {
-    let first = problems.first().map_or("", String::as_str);
-    match problems.len() {
-        0 | 1 => first.to_owned(),
-        many => format!("{first} (and {} more)", many - 1),
     }
 }

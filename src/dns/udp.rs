@@ -186,7 +186,7 @@ impl Exchanges {
 
     /// Once a second, while there are sockets.
     pub fn sweep(&self) {
-        self.pool.borrow_mut().sweep();
+        self.pool.borrow_mut().sweep(Way::is_stale);
     }
 
     /// Sockets open now.
@@ -282,6 +282,14 @@ impl Server {
 }
 
 impl Way {
+    /// Whether queries should leave by another one from now on.
+    fn is_stale(&self) -> bool {
+        match self {
+            Self::Direct(..) => false,
+            Self::Node(socket) => socket.is_stale(),
+        }
+    }
+
     fn send(&self, message: &[u8]) -> io::Result<()> {
         let sent = match self {
             Self::Direct(socket, _) => socket.send(message).map(drop),

@@ -51,6 +51,14 @@ impl NodeSocket {
         }
     }
 
+    /// Whether its node is dead, or another one was chosen by hand.
+    pub fn is_stale(&self) -> bool {
+        match &*self.state.borrow() {
+            State::Opening(_) => false,
+            State::Open(association) => association.is_stale(),
+        }
+    }
+
     /// Sends, now or when it is open.
     pub fn send(&self, message: &[u8]) -> io::Result<()> {
         match &mut *self.state.borrow_mut() {

@@ -315,14 +315,18 @@ impl<P: Clone + PartialEq, A: Numbered, S> Pool<P, A, S> {
         failed
     }
 
-    /// Once a second: closes what was not used for long, and lets no socket grow old.
-    pub fn sweep(&mut self) {
+    /// Once a second: closes what was not used for long, and lets no socket grow old. One that is
+    /// `stale` takes no further query.
+    pub fn sweep(&mut self, stale: impl Fn(&S) -> bool) {
         for socket in self.sockets.values_mut() {
             socket.age += 1;
             socket.quiet = if socket.used { 0 } else { socket.quiet + 1 };
             socket.used = false;
         }
-        let old = |socket: &Socket<P, A, S>| !socket.retired && socket.age >= socket.limits.age;
+        let old = |socket: &Socket<P, A, S>| {
+            let is_old = socket.age >= socket.limits.age || stale(&socket.io);
+            !socket.retired && is_old
+        };
         self.all_that(old)
             .into_iter()
             .for_each(|id| self.retire(id));

@@ -305,7 +305,7 @@ impl Upstreams {
 mod tests {
     use super::*;
 
-    const FILE: &str = "config dae 'main'\nconfig dns\n\tlist upstream 'near'\n\
+    const FILE: &str = "config dae 'main'\nconfig dns 'dns'\n\tlist upstream 'near'\n\
         config node 'one'\n\toption url 'socks5://192.0.2.1:1080'\n\
         config node 'two'\n\toption url 'socks5://192.0.2.2:1080'\n\
         config upstream 'near'\n\toption url 'udp://192.0.2.53'\n\

@@ -146,7 +146,8 @@ impl Proxy {
     }
 
     /// Other settings are in force, and [`Ways`] has them already: rules are asked anew for every
-    /// UDP flow, bounds hold for those who come, and idle times are the new ones. Flows under way go on by the way they have.
+    /// UDP flow, bounds hold for those who come, and idle times are the new ones. Flows under way
+    /// go on by the way they have.
     pub fn reconfigure(&self, config: &Config) {
         self.shared.set_rules(&config.rules);
         self.tcp.set_limit(config.main.max_tcp_connections as usize);

@@ -16,7 +16,7 @@ use futures_lite::future;
 
 use super::live::Live;
 use crate::net::reactor::{Source, Timer};
-use crate::net::splice::{Pipe, PipePool};
+use crate::net::splice::{LARGE, Pipe, PipePool, SMALL};
 use crate::net::stream;
 
 /// After one FIN, a connection that is silent for so long ends. The same as a connection that
@@ -30,6 +30,10 @@ const SHORTAGE_PAUSE: Duration = Duration::from_millis(200);
 
 /// Times that one direction moves bytes, a pipe full at most, before others get their turn.
 const TURN: u32 = 4;
+
+/// More bytes than this at once are a bulk transfer: they go by large pipes, as far as the other
+/// side has room for them. Frames of a device fill a small pipe with little more.
+const BULK: usize = 16 * 1024;
 
 /// What relay and sweep share of one connection.
 #[derive(Debug)]
@@ -57,9 +61,9 @@ struct Direction {
 impl Direction {
     /// A pipe. When the system has no descriptors or no memory for one, bytes wait where they
     /// are until it has: new flows are refused, those that are there go on.
-    async fn pipe(&self, pipes: &Rc<PipePool>) -> Pipe {
+    async fn pipe(&self, pipes: &Rc<PipePool>, bytes: usize) -> Pipe {
         loop {
-            match pipes.pipe() {
+            match pipes.pipe(bytes) {
                 Ok(pipe) => return pipe,
                 Err(error) => log::warn!(event = "flow.pipe", reason:% = error; ""),
             }
@@ -176,15 +180,18 @@ impl Connection {
         count: impl Fn(u64),
     ) -> io::Result<()> {
         let mut turns = 0;
-        let mut pipe = direction.pipe(pipes).await;
+        // Whether much came the last time, so that much may be there again.
+        let mut bulk = false;
         loop {
-            match from.try_read(|from| pipe.fill(from)) {
+            let room = if bulk { stream::room(to.get_ref()) } else { 0 };
+            let bytes = room.clamp(SMALL, LARGE);
+            let mut pipe = direction.pipe(pipes, bytes).await;
+            match from.try_read(|from| pipe.fill(from, bytes)) {
                 Ok(0) => break,
-                Ok(_) => {}
+                Ok(filled) => bulk = filled >= BULK,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     drop(pipe);
                     from.readable().await;
-                    pipe = direction.pipe(pipes).await;
                     turns = 0;
                     continue;
                 }
@@ -207,6 +214,7 @@ impl Connection {
                     Err(error) => return Err(error),
                 }
             }
+            drop(pipe);
             turns += 1;
             if turns >= TURN {
                 turns = 0;
@@ -215,5 +223,62 @@ impl Connection {
         }
         direction.finished.set(true);
         stream::finish(to.get_ref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{SocketAddr, TcpListener};
+
+    use super::*;
+    use crate::config::Config;
+    use crate::net::reactor::Interest;
+    use crate::outbound::ways::Ways;
+    use crate::rules::Proto;
+
+    /// Our two ends of a connection that is relayed, and the others' ends.
+    fn connection(now: Instant) -> (Connection, [TcpStream; 2]) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let pair = || {
+            let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (ours, _) = listener.accept().unwrap();
+            (Source::new(ours, Interest::Both).unwrap(), theirs)
+        };
+        let config = Config::parse("test", b"config dae 'main'\n").unwrap();
+        let ways = Ways::new(&config, 1, now);
+        let nobody = SocketAddr::from(([0; 4], 0));
+        let direct = Rc::clone(&ways.all()[0]);
+        let live = Live::new(Proto::Tcp, (nobody, nobody), direct, None, now);
+        let ((client, one), (server, two)) = (pair(), pair());
+        let connection = Connection::new(client, Rc::new(live));
+        connection.server.set(server).unwrap();
+        (connection, [one, two])
+    }
+
+    #[test]
+    fn one_that_is_half_closed_may_be_silent_for_a_minute() {
+        const IDLE: Duration = Duration::from_secs(7200);
+        let nothing = Duration::from_nanos(1);
+        let begin = Instant::now();
+        let (connection, _others) = connection(begin);
+        let later = begin + IDLE - nothing;
+        assert_eq!(connection.verdict(later, IDLE), None);
+        assert_eq!(connection.verdict(begin + IDLE, IDLE), Some(Ending::Idle));
+        for finished in [&connection.up, &connection.down] {
+            connection.moved.set(true);
+            assert_eq!(connection.verdict(begin, IDLE), None);
+            finished.finished.set(true);
+            let end = begin + HALF_CLOSED_IDLE;
+            assert_eq!(connection.verdict(end - nothing, IDLE), None);
+            assert_eq!(connection.verdict(end, IDLE), Some(Ending::Idle));
+            // Bytes the other way begin the time anew.
+            connection.moved.set(true);
+            assert_eq!(connection.verdict(end, IDLE), None);
+            assert_eq!(
+                connection.verdict(end + HALF_CLOSED_IDLE, IDLE),
+                Some(Ending::Idle)
+            );
+            finished.finished.set(false);
+        }
     }
 }

@@ -1,86 +1,43 @@
-//! The datapath's life: start, events, other rules, a pause, stop. I/O.
+//! The datapath's life: start, events, a pause, stop. I/O.
 
 use std::collections::BTreeSet;
-use std::hash::BuildHasher as _;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::{Path, PathBuf};
-
-use foldhash::{HashSet, fast::FixedState};
+use std::path::Path;
 
 use super::claim::Claim;
+use super::clean::{clean, undo_device};
+use super::config::DatapathConfig;
 use super::counters::Counters;
-use super::devices::Network;
-use super::flows::{self, FlowEntry, FlowKey};
+use super::flows::{FlowEntry, FlowKey};
 use super::hooks::{AttachedDevice, Hooks, Tools};
 use super::netlink::{Client, Monitor};
 use super::object::{MAX_OWN, Object};
 use super::ports::Ports;
-use super::state::{DeviceState, Journal};
-use super::{addresses, attach, links, sysctl};
-use crate::config::Attach;
+use super::state::Journal;
+use super::{addresses, links, sysctl};
 use crate::error::{Error, IoContext, Result};
+use crate::rules::Family;
 use crate::rules::image::Image;
 use crate::rules::names::NameUpdate;
-use crate::rules::{Family, Kept};
 
 /// Where sysctls are.
-const SYSCTLS: &str = "/proc/sys";
-
-/// What a datapath needs to know beside the rules.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DatapathConfig {
-    /// Interfaces of the configuration: a rule's `interface` is an index into it.
-    pub interfaces: Vec<String>,
-    /// Sections of `/etc/config/network`; empty where there is no such file.
-    pub networks: Vec<Network>,
-    /// How to attach.
-    pub attach: Attach,
-    /// What should be ours and nobody takes is dropped, also when this process is dead.
-    pub kill_switch: bool,
-    /// Bound of the flow cache.
-    pub max_flows: u32,
-    /// Bound of the learnt names.
-    pub max_names: u32,
-    /// Whether port 53 is ours.
-    pub dns: bool,
-    /// Our listeners.
-    pub ports: Ports,
-    /// Folder of the journal.
-    pub run_dir: PathBuf,
-}
-
-impl DatapathConfig {
-    /// How to attach, all considered: of a dead process the kernel keeps clsact filters only.
-    pub(super) fn hook(&self) -> Attach {
-        match (self.kill_switch, self.attach) {
-            (true, Attach::Auto) => Attach::Clsact,
-            (_, attach) => attach,
-        }
-    }
-
-    /// Whether an object made for one of the two will not do for the other, though the rules are
-    /// the same: then [`Datapath::replace`] is needed, else [`Datapath::reconfigure`].
-    pub fn needs_another_object(&self, other: &Self) -> bool {
-        let facts = |it: &Self| (it.interfaces.len(), it.max_flows, it.max_names, it.dns);
-        facts(self) != facts(other)
-    }
-}
+pub(super) const SYSCTLS: &str = "/proc/sys";
 
 /// The program on the LAN devices. Dropping it undoes everything as [`Self::stop`] does, but
 /// says nothing.
 #[derive(Debug)]
 pub struct Datapath {
-    hooks: Hooks,
+    pub(super) hooks: Hooks,
     /// None while suspended.
-    object: Option<Object>,
-    config: DatapathConfig,
-    client: Client,
+    pub(super) object: Option<Object>,
+    pub(super) config: DatapathConfig,
+    pub(super) client: Client,
     monitor: Monitor,
-    journal: Journal,
-    own: BTreeSet<IpAddr>,
+    pub(super) journal: Journal,
+    pub(super) own: BTreeSet<IpAddr>,
     /// What objects have counted that are gone.
-    counted: Counters,
+    pub(super) counted: Counters,
     /// A dead instance has closed the LAN, and that stays until this one has it.
     takes_over: bool,
     stopped: bool,
@@ -121,9 +78,7 @@ impl Datapath {
             }
         }
         datapath.resume(image, &[])?;
-        for name in datapath.missing() {
-            log::warn!(event = "kernel.no_device", device = name; "it is attached to when it appears");
-        }
+        datapath.tell_missing();
         Ok(datapath)
     }
 
@@ -190,79 +145,9 @@ impl Datapath {
         &self.config
     }
 
-    /// Goes on with other rules, in one step per device: `object` was made for them and for
-    /// `config` by [`Object::load`] (none is needed while suspended), `names` are all that is
-    /// known of names under them, and `kept` is what they have in common with the old ones.
-    /// Connections under way go on. After an error nothing has changed; but see
-    /// [`Self::reconfigure`].
-    pub fn replace(
-        &mut self,
-        object: Option<Object>,
-        image: &Image,
-        config: DatapathConfig,
-        names: &[NameUpdate],
-        kept: &Kept,
-    ) -> Result<()> {
-        let (Some(old), Some(mut object)) = (&mut self.object, object) else {
-            self.config = config;
-            self.counted = self.counted.under(kept);
-            return Ok(());
-        };
-        object.set_hosts(&self.own, names)?;
-        object.inherit(old)?;
-        let mut carried = HashSet::default();
-        carry(old, &mut object, kept, image, &mut carried)?;
-        let mut tools = Tools {
-            client: &mut self.client,
-            journal: &mut self.journal,
-            config: &config,
-        };
-        self.hooks.replace(&mut tools, old, &mut object)?;
-        // Those that began while we were about it; the old program sees no more of them.
-        if let Err(error) = carry(old, &mut object, kept, image, &mut carried) {
-            log::warn!(event = "kernel.flows", reason:% = error; "");
-        }
-        let counted = old.counters();
-        self.object = Some(object);
-        match counted {
-            Ok(counted) => self.counted = self.counted.plus(&counted),
-            Err(error) => log::warn!(event = "kernel.counters", reason:% = error; ""),
-        }
-        self.counted = self.counted.under(kept);
-        self.reconfigure(config);
-        Ok(())
-    }
-
-    /// Goes on with another configuration, whose changes need no other object: attaches to
-    /// interfaces that are new, lets go of those that are no longer meant. A device that
-    /// refuses us is told in the log, and tried again when anything changes.
-    pub fn reconfigure(&mut self, config: DatapathConfig) {
-        let rehang = self.config.hook() != config.hook();
-        self.config = config;
-        if self.is_suspended() {
-            return;
-        }
-        let closed = self.config.kill_switch;
-        let switched = match &mut self.object {
-            Some(object) if self.journal.state.closed != closed => {
-                self.journal.state.closed = closed;
-                object.set_closed(closed).and(self.journal.save())
-            }
-            _ => Ok(()),
-        };
-        let hung = match &mut self.object {
-            Some(object) if rehang => {
-                let mut tools = Tools {
-                    client: &mut self.client,
-                    journal: &mut self.journal,
-                    config: &self.config,
-                };
-                self.hooks.rehang(&mut tools, object)
-            }
-            _ => Ok(()),
-        };
-        if let Err(error) = switched.and(hung).and(self.refresh_devices()) {
-            log::error!(event = "kernel.devices", reason:% = error; "");
+    pub(super) fn tell_missing(&self) {
+        for name in self.missing() {
+            log::warn!(event = "kernel.no_device", device = name; "it is attached to when it appears");
         }
     }
 
@@ -401,7 +286,7 @@ impl Datapath {
         }
     }
 
-    fn refresh_devices(&mut self) -> Result<()> {
+    pub(super) fn refresh_devices(&mut self) -> Result<()> {
         let Some(object) = &mut self.object else {
             return Ok(());
         };
@@ -418,65 +303,4 @@ impl Drop for Datapath {
     fn drop(&mut self) {
         self.undo();
     }
-}
-
-/// Lets flows of the old object go on in the new one, but for those in `done`, where those that
-/// do are entered.
-fn carry(
-    old: &Object,
-    new: &mut Object,
-    kept: &Kept,
-    image: &Image,
-    done: &mut HashSet<u64>,
-) -> Result<()> {
-    let hasher = FixedState::default();
-    old.copy_flows(new, |key, value| {
-        let carried = flows::carried(key, value, kept, image)?;
-        // Two flows of one number: the second is decided anew, as one that was forgotten.
-        done.insert(hasher.hash_one(key)).then_some(carried)
-    })
-}
-
-/// Undoes what a dead instance left, for a process that makes no datapath of its own. Nothing
-/// happens while another instance has one in this network namespace. What a kill switch has
-/// closed stays closed unless `opens`.
-pub fn clean_dead(run_dir: &Path, opens: bool) -> Vec<Error> {
-    let Ok(_claim) = Claim::take() else {
-        return Vec::new();
-    };
-    let opened = Client::open().context(|| "open a netlink socket");
-    match opened.and_then(|client| Ok((client, Journal::open(run_dir)?))) {
-        Ok((_, journal)) if journal.state.closed && !opens => {
-            log::warn!(event = "kernel.closed"; "the kill switch stays as it was left");
-            Vec::new()
-        }
-        Ok((mut client, mut journal)) => clean(&mut client, &mut journal),
-        Err(error) => vec![error],
-    }
-}
-
-/// Undoes what the journal and our fixed numbers tell of, of whichever instance. Goes on
-/// after an error.
-fn clean(client: &mut Client, journal: &mut Journal) -> Vec<Error> {
-    let mut errors = Vec::new();
-    let mut note = |result: Result<()>| errors.extend(result.err());
-    for device in std::mem::take(&mut journal.state.devices) {
-        note(undo_device(client, &device));
-    }
-    journal.state.closed = false;
-    note(links::remove(client));
-    note(sysctl::restore(Path::new(SYSCTLS), journal));
-    // What could not be undone stays written down, for the next start to try again.
-    if errors.is_empty() {
-        errors.extend(journal.remove().err());
-    }
-    errors
-}
-
-fn undo_device(client: &mut Client, device: &DeviceState) -> Result<()> {
-    let detached = attach::detach_clsact(client, &device.name, device.index);
-    if !device.made_qdisc {
-        return detached;
-    }
-    detached.and(attach::remove_qdisc(client, &device.name, device.index))
 }

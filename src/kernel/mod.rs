@@ -1,19 +1,22 @@
 //! The one doorway to the kernel: the BPF program on the LAN devices, the policy route that
 //! delivers what it hands to us, and everything that must be undone afterwards. I/O.
 //!
-//! [`object`] loads the program ([`syscall`] has what the loader lacks), [`fill`] fills its maps
-//! ([`abi`] is their layout), [`hooks`] hangs it on devices ([`devices`] finds them, [`attach`] is
-//! one hook), [`links`] makes the route, [`addresses`] tells it which packets are for the router
-//! itself. [`datapath`] is the life of all that. [`claim`] keeps a second instance out, [`state`]
-//! is the journal of what a dead process leaves behind. Other rules come as another object:
-//! [`flows`] and [`counters`] say what of the old one goes on. Whatever happens here, a packet
-//! passes when the daemon is gone: the program looks for our sockets every time it would do more
-//! than let one pass.
+//! [`object`] loads the program ([`syscall`] has what the loader lacks, [`rights`] what the kernel
+//! wants first), [`fill`] fills its maps ([`abi`] is their layout), [`hooks`] hangs it on devices
+//! ([`devices`] finds them, [`attach`] is one hook), [`links`] makes the route, [`addresses`] tells
+//! it which packets are for the router itself. [`datapath`] is the life of all that. [`claim`] keeps
+//! a second instance out, [`state`] is the journal of what a dead process leaves behind, [`clean`]
+//! undoes it. Other rules come as another object in [`swap`]; [`flows`] and [`counters`] say what
+//! of the old one goes on. Whatever happens here, a packet passes when the daemon is gone, unless
+//! a kill switch was asked for: the program looks for our sockets every time it would do more than
+//! let one pass.
 
 pub mod abi;
 mod addresses;
 mod attach;
 mod claim;
+mod clean;
+mod config;
 mod counters;
 mod datapath;
 pub mod devices;
@@ -25,12 +28,16 @@ mod netlink;
 mod nodes;
 mod object;
 mod ports;
+mod rights;
 mod state;
+mod swap;
 mod syscall;
 mod sysctl;
 
+pub use clean::clean_dead;
+pub use config::DatapathConfig;
 pub use counters::Counters;
-pub use datapath::{Datapath, DatapathConfig, clean_dead};
+pub use datapath::Datapath;
 pub use flows::{FlowEntry, FlowKey};
 pub use hooks::{AttachedDevice, HookKind};
 pub use netlink::RouteMonitor;

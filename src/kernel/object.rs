@@ -1,7 +1,6 @@
 //! The BPF object: loaded, its maps sized and filled. I/O: the `bpf` system call.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -11,7 +10,7 @@ use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 
 use super::abi::{self, Addr, Counter, FlowKeyValue, FlowValue, Settings};
 use super::fill::Tries;
-use super::{DatapathConfig, fail, fill, syscall};
+use super::{DatapathConfig, fail, fill, rights, syscall};
 use crate::error::Result;
 use crate::rules::Bits;
 use crate::rules::image::Image;
@@ -45,8 +44,8 @@ impl Object {
     /// Creates the maps and fills them from `image`; the flow cache, the learnt names and the
     /// router's own addresses are for others to fill. May be done by any thread.
     pub fn load(image: &Image, config: &DatapathConfig) -> Result<Self> {
-        allow_locked_memory();
-        probe()?;
+        rights::allow_locked_memory();
+        rights::probe()?;
         let tries = Tries::new(image);
         let at_least_one = |count: usize| u32::try_from(count).unwrap_or(u32::MAX).max(1);
         let ebpf = EbpfLoader::new()
@@ -61,7 +60,7 @@ impl Object {
             .map_max_entries("interfaces", MAX_DEVICES)
             .map_max_entries("flows", config.max_flows.max(1))
             .load(OBJECT)
-            .map_err(|error| explain(&error))?;
+            .map_err(|error| rights::explain(&error))?;
         let mut object = Self {
             ebpf,
             settings: fill::settings(image, config),
@@ -329,47 +328,4 @@ fn missing(name: &str) -> crate::Error {
 
 pub(super) fn vector(bits: Bits) -> abi::Vector {
     abi::Vector { word: bits.0 }
-}
-
-/// Kernels before 5.11 count maps as locked memory, of which a process may have 64 kB.
-fn allow_locked_memory() {
-    let limit = libc::rlimit {
-        rlim_cur: libc::RLIM_INFINITY,
-        rlim_max: libc::RLIM_INFINITY,
-    };
-    // SAFETY: the kernel reads `limit`, which lives for the call. A refusal shows when the
-    // maps are created, with its reason.
-    unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
-}
-
-const NOT_ALLOWED: &str = "not allowed; run as root, or with CAP_BPF and CAP_NET_ADMIN";
-
-/// Newer kernels refuse only when the first map is created.
-fn explain(error: &(dyn std::error::Error + 'static)) -> crate::Error {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(io) = error.downcast_ref::<io::Error>()
-            && io.kind() == io::ErrorKind::PermissionDenied
-        {
-            return crate::Error::Bpf {
-                what: "load".into(),
-                reason: NOT_ALLOWED.into(),
-            };
-        }
-        cause = error.source();
-    }
-    fail("load", error)
-}
-
-/// Says plainly what a kernel without BPF, or a user without rights, will not do.
-fn probe() -> Result<()> {
-    let reason = match syscall::probe().raw_os_error() {
-        Some(libc::ENOSYS) => "the kernel was built without BPF_SYSCALL; use one that has it",
-        Some(libc::EPERM) => NOT_ALLOWED,
-        _ => return Ok(()),
-    };
-    Err(crate::Error::Bpf {
-        what: "load".into(),
-        reason: reason.into(),
-    })
 }

@@ -10,26 +10,27 @@ use std::rc::Rc;
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 
-/// Bytes asked for at once. The pipe's slots, each for a page, are the real limit.
-const CHUNK: usize = 1 << 20;
+/// What a pipe of the usual size holds, bytes: 16 slots, each for a page or less.
+pub const SMALL: usize = 64 * 1024;
 
-/// Empty pipes kept for the next one who needs one.
+/// What a large pipe holds, bytes; the system lets nobody have more by default. In bulk it takes
+/// half the time of the processor that small ones take.
+pub const LARGE: usize = 1024 * 1024;
+
+/// Empty pipes of the usual size kept for the next one who needs one.
 const SPARE: usize = 16;
 
-/// Size of a pipe with 64 slots, bytes. With the usual 16 a bulk transfer takes a quarter more
-/// time of the processor.
-const LARGE: libc::c_int = 256 * 1024;
-
-/// Large pipes that there are at a time. What is in a pipe is accounted to nobody, and a receiver
-/// that takes nothing leaves it there.
-const MAX_LARGE: usize = 16;
+/// Large pipes that there are at a time. What is in a pipe is accounted to nobody, so large ones
+/// are for bytes that will leave at once.
+const MAX_LARGE: usize = 4;
 
 /// Where pipes come from and go back to.
 #[derive(Debug, Default)]
 pub struct PipePool {
-    spare: RefCell<Vec<Ends>>,
+    small: RefCell<Vec<Ends>>,
+    large: RefCell<Vec<Ends>>,
     /// Large ones, on loan or not.
-    large: Rc<Cell<usize>>,
+    larges: Rc<Cell<usize>>,
 }
 
 #[derive(Debug)]
@@ -50,11 +51,13 @@ impl Drop for Large {
 }
 
 impl PipePool {
-    /// An empty pipe. An error is that of `pipe2`: most likely no descriptors are left.
-    pub fn pipe(self: &Rc<Self>) -> io::Result<Pipe> {
-        let ends = match self.spare.borrow_mut().pop() {
+    /// An empty pipe for so many bytes, if there is one so large. An error is that of `pipe2`:
+    /// most likely no descriptors are left.
+    pub fn pipe(self: &Rc<Self>, bytes: usize) -> io::Result<Pipe> {
+        let large = if bytes > SMALL { self.large() } else { None };
+        let ends = match large.or_else(|| self.small.borrow_mut().pop()) {
             Some(ends) => ends,
-            None => self.open()?,
+            None => open()?,
         };
         Ok(Pipe {
             ends: Some(ends),
@@ -63,26 +66,29 @@ impl PipePool {
         })
     }
 
-    fn open(&self) -> io::Result<Ends> {
-        let (read, write) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-        // The system may allow no more of it.
-        let large = self.large.get() < MAX_LARGE && enlarge(&write).is_ok();
-        let large = large.then(|| {
-            self.large.set(self.large.get() + 1);
-            Large(Rc::clone(&self.large))
-        });
-        Ok(Ends { read, write, large })
+    /// None: there are as many as there may be, or the system allows none.
+    fn large(&self) -> Option<Ends> {
+        if let Some(ends) = self.large.borrow_mut().pop() {
+            return Some(ends);
+        }
+        if self.larges.get() >= MAX_LARGE {
+            return None;
+        }
+        let mut ends = open().ok()?;
+        enlarge(&ends.write).ok()?;
+        self.larges.set(self.larges.get() + 1);
+        ends.large = Some(Large(Rc::clone(&self.larges)));
+        Some(ends)
     }
 
     fn put(&self, ends: Ends) {
-        let mut spare = self.spare.borrow_mut();
-        let is_small = |ends: &Ends| ends.large.is_none();
-        if spare.len() < SPARE {
+        let (spare, most) = match ends.large {
+            Some(_) => (&self.large, MAX_LARGE),
+            None => (&self.small, SPARE),
+        };
+        let mut spare = spare.borrow_mut();
+        if spare.len() < most {
             spare.push(ends);
-        } else if ends.large.is_some()
-            && let Some(small) = spare.iter().position(is_small)
-        {
-            spare[small] = ends;
         }
     }
 }
@@ -97,11 +103,11 @@ pub struct Pipe {
 }
 
 impl Pipe {
-    /// Takes what `socket` has received into the pipe, without waiting: WouldBlock when there
-    /// is nothing, 0 at its end.
-    pub fn fill(&mut self, socket: &TcpStream) -> io::Result<usize> {
+    /// Takes what `socket` has received into the pipe, at most so many bytes, without waiting:
+    /// WouldBlock when there is nothing, 0 at its end.
+    pub fn fill(&mut self, socket: &TcpStream, bytes: usize) -> io::Result<usize> {
         let moved = match &self.ends {
-            Some(ends) => splice(socket, &ends.write, CHUNK)?,
+            Some(ends) => splice(socket, &ends.write, bytes)?,
             None => 0,
         };
         self.filled += moved;
@@ -134,9 +140,16 @@ impl Drop for Pipe {
     }
 }
 
+fn open() -> io::Result<Ends> {
+    let (read, write) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+    let large = None;
+    Ok(Ends { read, write, large })
+}
+
 fn enlarge(pipe: &impl AsFd) -> io::Result<()> {
+    let size = LARGE as libc::c_int;
     // SAFETY: the descriptor is open during the call, and no memory is involved.
-    let size = unsafe { libc::fcntl(pipe.as_fd().as_raw_fd(), libc::F_SETPIPE_SZ, LARGE) };
+    let size = unsafe { libc::fcntl(pipe.as_fd().as_raw_fd(), libc::F_SETPIPE_SZ, size) };
     if size < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -156,33 +169,38 @@ fn splice(from: &impl AsFd, to: &impl AsFd, length: usize) -> io::Result<usize> 
 mod tests {
     use super::*;
 
+    fn pipes(pool: &Rc<PipePool>, count: usize, bytes: usize) -> Vec<Pipe> {
+        (0..count).map(|_| pool.pipe(bytes).unwrap()).collect()
+    }
+
     fn large(pipes: &[Pipe]) -> usize {
         let ends = pipes.iter().filter_map(|pipe| pipe.ends.as_ref());
         ends.filter(|ends| ends.large.is_some()).count()
     }
 
-    fn pipes(pool: &Rc<PipePool>, count: usize) -> Vec<Pipe> {
-        (0..count).map(|_| pool.pipe().unwrap()).collect()
+    fn spare(pool: &PipePool) -> (usize, usize) {
+        (pool.small.borrow().len(), pool.large.borrow().len())
     }
 
     #[test]
-    fn large_pipes_are_few_and_used_first() {
+    fn pipes_come_back_and_large_ones_are_few() {
         let pool = Rc::<PipePool>::default();
-        let held = pipes(&pool, 40);
-        assert_eq!(large(&held), MAX_LARGE);
-        // The large ones come back last, when all places are taken by small ones.
-        drop(held.into_iter().rev().collect::<Vec<_>>());
-        assert_eq!(pool.spare.borrow().len(), SPARE);
-        assert_eq!(pool.large.get(), MAX_LARGE);
-        assert_eq!(large(&pipes(&pool, SPARE)), MAX_LARGE);
+        for _ in 0..2 {
+            let held = pipes(&pool, 40, LARGE);
+            assert_eq!(large(&held), MAX_LARGE);
+            drop(held);
+            assert_eq!(spare(&pool), (SPARE, MAX_LARGE));
+        }
+        assert_eq!(large(&pipes(&pool, 40, SMALL)), 0);
     }
 
     #[test]
     fn a_pipe_with_bytes_left_is_closed() {
         let pool = Rc::<PipePool>::default();
-        let mut pipe = pool.pipe().unwrap();
-        pipe.filled = 1;
-        drop(pipe);
-        assert_eq!((pool.spare.borrow().len(), pool.large.get()), (0, 0));
+        for bytes in [SMALL, LARGE] {
+            let mut pipe = pool.pipe(bytes).unwrap();
+            pipe.filled = 1;
+        }
+        assert_eq!((spare(&pool), pool.larges.get()), ((0, 0), 0));
     }
 }

@@ -20,6 +20,30 @@ pub fn bound_send_buffer(stream: &TcpStream, bytes: usize) -> io::Result<()> {
     SockRef::from(stream).set_send_buffer_size(bytes)
 }
 
+/// What the kernel takes at once for sending, about, bytes; 0 when it is not known.
+pub fn room(stream: &TcpStream) -> usize {
+    // SK_MEMINFO_VARS of linux/sock_diag.h, and the two places of interest.
+    const SNDBUF: usize = 3;
+    const WMEM_QUEUED: usize = 5;
+    let mut info = [0u32; 9];
+    let mut length = size_of_val(&info) as libc::socklen_t;
+    let pointer = info.as_mut_ptr().cast();
+    // SAFETY: the kernel writes at most `length` bytes to `info`, alive during the call.
+    let result = unsafe {
+        libc::getsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            pointer,
+            &mut length,
+        )
+    };
+    match result {
+        0 => info[SNDBUF].saturating_sub(info[WMEM_QUEUED]) as usize,
+        _ => 0,
+    }
+}
+
 /// Whether the connection broke: a reset arrived, or a keepalive went unanswered. Does not
 /// take the error away and does not wait.
 pub fn is_broken(stream: &TcpStream) -> bool {

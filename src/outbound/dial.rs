@@ -4,33 +4,25 @@
 //! [`PATIENCE`] keeps its chance while the next one begins beside it; the first that is through
 //! wins. So a node that is dead costs a flow that time at most, whatever it died of.
 
+mod race;
+
+pub use race::PATIENCE;
+
 use std::cell::Cell;
-use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{SocketAddr, TcpStream};
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use futures_lite::future;
-
-use super::blame::Blame;
-use super::health::Fault;
 use super::network::Network;
 use super::socks5::wire::Command;
 use super::ways::{Way, WayId, Ways};
-use super::{Association, DIAL_LIMIT, DialError};
+use super::{Association, DialError};
 use crate::net::batch::{Batch, Packet, Packets};
 use crate::net::outbox::{Outbox, Sent};
-use crate::net::reactor::{Source, Timer};
+use crate::net::reactor::Source;
 use crate::rules::Proto;
-
-/// A node that has said nothing for so long is not waited for alone.
-pub const PATIENCE: Duration = Duration::from_millis(500);
-
-/// Nodes that one flow dials at a time.
-const BESIDE: usize = 3;
+use race::{Opening, Race, Up};
 
 /// A TCP stream to `to` by way of `asked`, and the way that carries it.
 pub async fn tcp(
@@ -43,8 +35,8 @@ pub async fn tcp(
         let dial = async move { way.outbound.open_tcp(to, &answered).await };
         Box::pin(dial) as Opening<Source<TcpStream>>
     };
-    let up = Race::new(ways, network, Command::Connect, &open);
-    let Up { way, io, took } = up.run(asked).await?;
+    let race = Race::new(ways, network, Command::Connect, &open);
+    let Up { way, io, took } = race.run(asked).await?;
     ways.dial_ok(&way, network, took, Instant::now());
     Ok((way, io))
 }
@@ -56,14 +48,15 @@ pub async fn udp(ways: &Rc<Ways>, asked: WayId, to: SocketAddr) -> Result<Link, 
         let dial = async move { way.outbound.open_udp(to, &answered).await };
         Box::pin(dial) as Opening<Association>
     };
-    let up = Race::new(ways, network, Command::UdpAssociate, &open);
-    let Up { way, io, took } = up.run(asked).await?;
+    let race = Race::new(ways, network, Command::UdpAssociate, &open);
+    let Up { way, io, took } = race.run(asked).await?;
     Ok(Link {
         way,
         association: io,
         network,
         ways: Rc::clone(ways),
         took,
+        choices: ways.choices(),
         proven: Cell::new(false),
     })
 }
@@ -79,6 +72,8 @@ pub struct Link {
     ways: Rc<Ways>,
     /// The time that the association took.
     took: Duration,
+    /// [`Ways::choices`] at that time.
+    choices: u64,
     /// A datagram came back.
     proven: Cell<bool>,
 }
@@ -110,6 +105,12 @@ impl Link {
         Ok(opened)
     }
 
+    /// Whether a new one would rather go another way: the node is dead, or a member was chosen by
+    /// hand meanwhile.
+    pub fn is_stale(&self) -> bool {
+        self.way.is_dead(self.network) || self.ways.choices() != self.choices
+    }
+
     /// As [`Association::readable`].
     pub async fn readable(&self) {
         self.association.readable().await;
@@ -134,183 +135,4 @@ impl Link {
             self.ways.dial_ok(&self.way, self.network, self.took, now);
         }
     }
-}
-
-type Opening<T> = Pin<Box<dyn Future<Output = Result<T, DialError>>>>;
-
-/// A node being dialled.
-struct Attempt<T> {
-    way: Rc<Way>,
-    began: Instant,
-    answered: Rc<Cell<bool>>,
-    opening: Opening<T>,
-}
-
-/// One that is through.
-struct Up<T> {
-    way: Rc<Way>,
-    io: T,
-    took: Duration,
-}
-
-/// The dials of one flow.
-struct Race<'a, T> {
-    ways: &'a Rc<Ways>,
-    network: Network,
-    command: Command,
-    open: &'a dyn Fn(Rc<Way>, Rc<Cell<bool>>) -> Opening<T>,
-    attempts: Vec<Attempt<T>>,
-}
-
-/// What happens in a race.
-enum Event<T> {
-    /// The attempt at this place is through, or has failed.
-    Ended(usize, Result<T, DialError>),
-    /// The youngest attempt was given its time.
-    Late,
-    /// All were given theirs.
-    Over,
-}
-
-impl<'a, T> Race<'a, T> {
-    fn new(
-        ways: &'a Rc<Ways>,
-        network: Network,
-        command: Command,
-        open: &'a dyn Fn(Rc<Way>, Rc<Cell<bool>>) -> Opening<T>,
-    ) -> Self {
-        Self {
-            ways,
-            network,
-            command,
-            open,
-            attempts: Vec::new(),
-        }
-    }
-
-    async fn run(mut self, asked: WayId) -> Result<Up<T>, DialError> {
-        let mut waiting = self.ways.candidates(asked, self.network).into_iter();
-        let first = waiting.next().ok_or(DialError::Gone)?;
-        let begin = Instant::now();
-        self.begin(first, begin);
-        loop {
-            let late = self.late(waiting.len());
-            let begins_next = match self.event(late, begin + DIAL_LIMIT).await {
-                Event::Ended(at, outcome) => {
-                    let now = Instant::now();
-                    let attempt = self.attempts.swap_remove(at);
-                    match outcome {
-                        Ok(io) => return Ok(self.won(attempt, io, now)),
-                        Err(error) if !self.failed(&attempt, &error, now) => return Err(error),
-                        Err(error) if self.attempts.is_empty() && waiting.len() == 0 => {
-                            return Err(error);
-                        }
-                        Err(_) => true,
-                    }
-                }
-                Event::Late => true,
-                Event::Over => {
-                    self.blame_silent(Instant::now());
-                    return Err(DialError::Timeout);
-                }
-            };
-            if begins_next && let Some(way) = waiting.next() {
-                self.begin(way, Instant::now());
-            }
-        }
-    }
-
-    fn begin(&mut self, way: Rc<Way>, now: Instant) {
-        let answered = Rc::new(Cell::new(false));
-        let opening = (self.open)(Rc::clone(&way), Rc::clone(&answered));
-        self.attempts.push(Attempt {
-            way,
-            began: now,
-            answered,
-            opening,
-        });
-    }
-
-    /// When the next one is to begin although none has failed; None: not at all.
-    fn late(&self, waiting: usize) -> Option<Instant> {
-        let can = waiting > 0 && self.attempts.len() < BESIDE;
-        let began = self.attempts.iter().map(|attempt| attempt.began).max();
-        began.filter(|_| can).map(|began| began + PATIENCE)
-    }
-
-    /// What happens next. An attempt whose node has answered is waited for.
-    async fn event(&mut self, late: Option<Instant>, over: Instant) -> Event<T> {
-        let attempts = &mut self.attempts;
-        let answers: Vec<_> = attempts
-            .iter()
-            .map(|attempt| Rc::clone(&attempt.answered))
-            .collect();
-        let ended = poll_fn(|context| poll(attempts, context));
-        let late = async {
-            match late {
-                Some(at) => drop(Timer::at(at).await),
-                None => future::pending().await,
-            }
-            if answers.iter().any(|answered| answered.get()) {
-                future::pending::<()>().await;
-            }
-            Event::Late
-        };
-        let over = async {
-            Timer::at(over).await;
-            Event::Over
-        };
-        future::or(ended, future::or(late, over)).await
-    }
-
-    fn won(&self, attempt: Attempt<T>, io: T, now: Instant) -> Up<T> {
-        self.blame_silent(now);
-        Up {
-            way: attempt.way,
-            io,
-            took: now.saturating_duration_since(attempt.began),
-        }
-    }
-
-    /// Tells health; whether another node is to be tried.
-    fn failed(&self, attempt: &Attempt<T>, error: &DialError, now: Instant) -> bool {
-        let blame = error.blame(self.command, attempt.answered.get());
-        let took = now.saturating_duration_since(attempt.began);
-        match blame {
-            // Somebody outside said so.
-            _ if attempt.way.is_direct() && is_refused(error) => self.ways.heard(self.network, now),
-            Blame::Destination => self.ways.dial_ok(&attempt.way, self.network, took, now),
-            Blame::Nobody => {}
-            Blame::Fault(fault) => self
-                .ways
-                .dial_failed(&attempt.way, self.network, fault, now),
-        }
-        blame.goes_on()
-    }
-
-    /// Those that had their time and said nothing have failed, though nobody waits for them any
-    /// more: otherwise each new flow would give them that time again.
-    fn blame_silent(&self, now: Instant) {
-        for attempt in &self.attempts {
-            let waited = now.saturating_duration_since(attempt.began);
-            if !attempt.answered.get() && waited >= PATIENCE {
-                self.ways
-                    .dial_failed(&attempt.way, self.network, Fault::Remote, now);
-            }
-        }
-    }
-}
-
-fn is_refused(error: &DialError) -> bool {
-    matches!(error, DialError::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused)
-}
-
-/// The first attempt that has ended.
-fn poll<T>(attempts: &mut [Attempt<T>], context: &mut Context<'_>) -> Poll<Event<T>> {
-    for (at, attempt) in attempts.iter_mut().enumerate() {
-        if let Poll::Ready(outcome) = attempt.opening.as_mut().poll(context) {
-            return Poll::Ready(Event::Ended(at, outcome));
-        }
-    }
-    Poll::Pending
 }

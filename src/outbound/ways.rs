@@ -5,133 +5,35 @@
 //! lives longer than one event keeps a [`WayId`] or the [`Way`] itself: after a reload an index
 //! means something else.
 
+mod order;
+mod way;
+
+pub use order::{Order, Question};
+pub use way::{Traffic, Way, WayId};
+
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::Outbound;
 use super::dice::Dice;
 use super::group::{ChoiceError, Groups};
 use super::health::{CheckId, Effect, Fault, Health, Kind};
 use super::network::Network;
-use crate::config::{self, Check, Config, OutboundKind};
+use crate::config::Config;
 use crate::net::notify::Notify;
-use crate::rules::{Family, Proto};
+use crate::rules::Proto;
+use order::{question, tell_outage, tell_turned};
 
 /// Most servers by which changes of links are seen.
 pub const MAX_SERVERS: usize = 64;
-
-/// Names a way out, once and for ever. A node whose settings change is another one; a group is
-/// the same as long as there is one of its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct WayId(u64);
-
-impl WayId {
-    /// For tests of what holds them.
-    #[cfg(test)]
-    pub(crate) const fn of(serial: u64) -> Self {
-        Self(serial)
-    }
-}
-
-/// Payload carried, bytes.
-#[derive(Debug, Default)]
-pub struct Traffic {
-    /// From clients.
-    pub up: Cell<u64>,
-    /// To clients.
-    pub down: Cell<u64>,
-}
-
-/// A way out: direct, block, a node or a group. It lives as long as something uses it.
-#[derive(Debug)]
-pub struct Way {
-    /// Never used again.
-    pub id: WayId,
-    /// Name in the configuration.
-    pub name: Box<str>,
-    /// How it carries flows. A group carries none.
-    pub outbound: Outbound,
-    /// What it has carried. That of a group is counted at its nodes.
-    pub traffic: Traffic,
-    /// By which it is known again.
-    kind: OutboundKind,
-}
-
-impl Way {
-    fn new(id: WayId, outbound: &config::Outbound) -> Self {
-        Self {
-            id,
-            name: outbound.name.as_str().into(),
-            outbound: Outbound::new(&outbound.kind),
-            traffic: Traffic::default(),
-            kind: outbound.kind.clone(),
-        }
-    }
-
-    /// Whether it stands for others.
-    pub fn is_group(&self) -> bool {
-        matches!(self.kind, OutboundKind::Group(_))
-    }
-
-    /// Whether it needs no node.
-    pub fn is_direct(&self) -> bool {
-        self.kind == OutboundKind::Direct
-    }
-
-    fn is(&self, outbound: &config::Outbound) -> bool {
-        let groups = self.is_group() && matches!(outbound.kind, OutboundKind::Group(_));
-        *self.name == *outbound.name && (groups || self.kind == outbound.kind)
-    }
-}
-
-/// Something that the checker has to do.
-#[derive(Debug)]
-pub enum Order {
-    /// Ask, and tell [`Ways::check_done`].
-    Check {
-        /// For the outcome.
-        id: CheckId,
-        /// By which way.
-        way: Rc<Way>,
-        /// What.
-        question: Question,
-    },
-    /// Ask no more; the outcome is not wanted.
-    Cancel(CheckId),
-}
-
-/// What is asked to see whether a node works.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Question {
-    /// For this page; any answer of HTTP will do.
-    Http {
-        /// Server.
-        addr: SocketAddr,
-        /// The Host field.
-        host: Box<str>,
-        /// Starts with a slash.
-        path: Box<str>,
-    },
-    /// A DNS server by UDP; any answer to the question will do.
-    Dns(SocketAddr),
-}
-
-impl std::fmt::Display for Question {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Http { addr, .. } => write!(f, "http {addr}"),
-            Self::Dns(addr) => write!(f, "dns {addr}"),
-        }
-    }
-}
 
 /// All ways out, shared by those who dial.
 #[derive(Debug)]
 pub struct Ways {
     state: RefCell<State>,
+    choices: Cell<u64>,
     /// Set when there is an order, or when [`Ways::next_deadline`] may be another.
     pub changed: Notify,
 }
@@ -167,6 +69,7 @@ impl Ways {
         state.replace(config);
         let ways = Self {
             state: RefCell::new(state),
+            choices: Cell::new(0),
             changed: Notify::default(),
         };
         ways.settle(&mut ways.state.borrow_mut());
@@ -290,7 +193,14 @@ impl Ways {
 
     /// Chooses a member of a group by hand, or leaves it to the policy again.
     pub fn choose(&self, group: &str, member: Option<&str>) -> Result<(), ChoiceError> {
-        self.state.borrow_mut().groups.set_choice(group, member)
+        self.state.borrow_mut().groups.set_choice(group, member)?;
+        self.choices.set(self.choices.get() + 1);
+        Ok(())
+    }
+
+    /// How often a member was chosen by hand.
+    pub fn choices(&self) -> u64 {
+        self.choices.get()
     }
 
     /// Choices that shall outlive the process; see [`Groups::kept_choices`].
@@ -314,13 +224,12 @@ impl Ways {
         let state = self.state.borrow();
         let mut servers = Vec::new();
         for (node, check) in state.health.nodes() {
-            let way = state.ways.get(node).map(|way| &way.kind);
-            let own = match way {
-                Some(OutboundKind::Socks5 { addr, .. }) => Some(addr),
-                _ => None,
-            };
-            let http = check.http.iter().flat_map(|http| &http.addrs);
-            servers.extend(own.into_iter().chain(http).chain(&check.dns));
+            let own = state.ways.get(node).and_then(|way| way.server());
+            let http = check
+                .http
+                .iter()
+                .flat_map(|http| http.addrs.iter().copied());
+            servers.extend(own.into_iter().chain(http).chain(check.dns.iter().copied()));
         }
         servers.sort_unstable();
         servers.dedup();
@@ -366,7 +275,7 @@ impl State {
                 Some(known) => gone.swap_remove(known),
                 None => {
                     self.last += 1;
-                    Rc::new(Way::new(WayId(self.last), outbound))
+                    Rc::new(Way::new(WayId::numbered(self.last), outbound))
                 }
             };
             self.ways.push(way);
@@ -399,6 +308,7 @@ impl State {
             return;
         };
         tell_turned(way, network, alive);
+        way.turned(network, alive);
         let one = (way.id, network);
         self.dead.retain(|other| *other != one);
         if !alive && network.proto == Proto::Udp {
@@ -412,41 +322,6 @@ impl State {
         match self.orders.iter().position(is_it) {
             Some(at) => drop(self.orders.remove(at)),
             None => self.orders.push_back(Order::Cancel(cancelled)),
-        }
-    }
-}
-
-/// What is asked in a network; None when there is nobody to ask.
-fn question(check: &Check, network: Network, kind: Kind) -> Option<Question> {
-    let of_family = |addrs: &[SocketAddr]| {
-        let v6 = network.family == Family::V6;
-        addrs.iter().copied().find(|addr| addr.is_ipv6() == v6)
-    };
-    match (kind, &check.http) {
-        (Kind::Http, Some(http)) => Some(Question::Http {
-            addr: of_family(&http.addrs)?,
-            host: http.host.clone(),
-            path: http.path.clone(),
-        }),
-        (Kind::Http, None) => None,
-        (Kind::Dns, _) => Some(Question::Dns(of_family(&check.dns)?)),
-    }
-}
-
-fn tell_turned(way: &Way, network: Network, alive: bool) {
-    let (node, network) = (&*way.name, network.as_str());
-    match alive {
-        true => log::info!(event = "node", node, network, state = "alive"; ""),
-        false => log::warn!(event = "node", node, network, state = "dead"; ""),
-    }
-}
-
-fn tell_outage(network: Network, over: bool) {
-    let network = network.as_str();
-    match over {
-        true => log::info!(event = "network", network, state = "up"; ""),
-        false => {
-            log::warn!(event = "network", network, state = "down"; "nothing answers, with or without a node")
         }
     }
 }

@@ -4,6 +4,7 @@
 #[path = "../bpf/mod.rs"]
 mod bpf;
 mod changes;
+mod flows;
 mod groups;
 mod home;
 mod metrics;

@@ -33,6 +33,33 @@ fn an_idle_connection_ends_and_a_busy_one_stays() {
     );
 }
 
+/// What the server does not read stays with the client, but for the buffers of the kernel.
+#[test]
+fn a_side_that_takes_nothing_stops_the_other() {
+    let scene = Scene::new(&[]);
+    let accepted = scene.accept();
+    let (mut client, mut server) = scene.pair(&accepted, "203.0.113.0");
+    let second = Some(Duration::from_secs(1));
+    client.set_write_timeout(second).unwrap();
+    let mut sent = 0;
+    while let Ok(count) = client.write(&[7; 65_536]) {
+        sent += count;
+    }
+    // Four buffers of the kernel, each of some megabytes at most, and a pipe.
+    assert!((65_536..64 << 20).contains(&sent), "{sent} bytes");
+    server.set_read_timeout(Some(WAIT)).unwrap();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut received = 0;
+    let mut buffer = vec![0; 65_536];
+    loop {
+        match server.read(&mut buffer).unwrap() {
+            0 => break,
+            count => received += count,
+        }
+    }
+    assert_eq!(received, sent);
+}
+
 #[test]
 fn connections_over_the_bound_are_reset_and_counted() {
     let scene = Scene::with(&[], |config| config.main.max_tcp_connections = 16);

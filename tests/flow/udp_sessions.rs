@@ -175,7 +175,7 @@ fn a_reload_asks_the_rules_anew() {
     let to = scene.addr("203.0.113.0");
     let _echo = udp_echo(&scene.home.internet, to);
     let client = scene.client(CLIENT4);
-    let mut said = |text: &[u8]| {
+    let said = |text: &[u8]| {
         client.send_to(text, to).unwrap();
         assert_eq!(receive(&client), (text.to_vec(), to));
         scene.router.stats().outbounds[2].bytes_up

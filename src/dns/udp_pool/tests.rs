@@ -211,16 +211,33 @@ fn sockets_grow_neither_old_nor_idle() {
             let first = *seen.entry(ask(&mut pool)).or_insert(second);
             assert!(second - first < 10, "used for {} s", second - first);
         }
-        pool.sweep();
+        pool.sweep(|_| false);
         assert!(pool.len() <= 12, "{} sockets", pool.len());
     }
     for _ in 0..5 {
         assert!(!pool.is_empty());
-        pool.sweep();
+        pool.sweep(|_| false);
     }
-    pool.sweep();
+    pool.sweep(|_| false);
     assert!(pool.is_empty());
     assert!(pool.ready.is_empty());
+}
+
+#[test]
+fn what_is_stale_takes_no_further_query_and_still_hears() {
+    let (mut pool, mut random) = (Tested::new(), numbers(1));
+    let stale: Vec<_> = (0..8)
+        .map(|attempt| place(&mut pool, attempt, false, &mut random))
+        .collect();
+    pool.sweep(|_| true);
+    assert_eq!(pool.len(), 4);
+    for attempt in 8..60 {
+        let fresh = place(&mut pool, attempt, false, &mut random).socket;
+        assert!(stale.iter().all(|place| place.socket != fresh));
+    }
+    for (attempt, place) in (0..).zip(stale) {
+        assert_eq!(pool.hear(place), Heard::Waiting(attempt));
+    }
 }
 
 #[test]
@@ -251,7 +268,7 @@ fn the_caps_hold_and_a_full_pool_says_so() {
         }
         pool.end(attempt);
     }
-    pool.sweep();
+    pool.sweep(|_| false);
     assert_eq!(pool.len(), MAX_IDLE);
 }
 
@@ -304,7 +321,7 @@ proptest! {
                     let ended = waiting.remove(&attempt).unwrap_or_default();
                     past.entry(attempt).or_default().extend(ended);
                 }
-                10 => pool.sweep(),
+                10 => pool.sweep(|_| false),
                 _ => {
                     let Some(broken) = waiting.get(&attempt).and_then(|known| known.last()) else {
                         continue;

@@ -1,0 +1,54 @@
+//! Undoing what an instance has done, whichever it was. I/O: rtnetlink, `/proc/sys`, the journal.
+
+use std::path::Path;
+
+use super::claim::Claim;
+use super::datapath::SYSCTLS;
+use super::netlink::Client;
+use super::state::{DeviceState, Journal};
+use super::{attach, links, sysctl};
+use crate::error::{Error, IoContext, Result};
+
+/// Undoes what a dead instance left, for a process that makes no datapath of its own. Nothing
+/// happens while another instance has one in this network namespace. What a kill switch has
+/// closed stays closed unless `opens`.
+pub fn clean_dead(run_dir: &Path, opens: bool) -> Vec<Error> {
+    let Ok(_claim) = Claim::take() else {
+        return Vec::new();
+    };
+    let opened = Client::open().context(|| "open a netlink socket");
+    match opened.and_then(|client| Ok((client, Journal::open(run_dir)?))) {
+        Ok((_, journal)) if journal.state.closed && !opens => {
+            log::warn!(event = "kernel.closed"; "the kill switch stays as it was left");
+            Vec::new()
+        }
+        Ok((mut client, mut journal)) => clean(&mut client, &mut journal),
+        Err(error) => vec![error],
+    }
+}
+
+/// Undoes what the journal and our fixed numbers tell of, of whichever instance. Goes on
+/// after an error.
+pub(super) fn clean(client: &mut Client, journal: &mut Journal) -> Vec<Error> {
+    let mut errors = Vec::new();
+    let mut note = |result: Result<()>| errors.extend(result.err());
+    for device in std::mem::take(&mut journal.state.devices) {
+        note(undo_device(client, &device));
+    }
+    journal.state.closed = false;
+    note(links::remove(client));
+    note(sysctl::restore(Path::new(SYSCTLS), journal));
+    // What could not be undone stays written down, for the next start to try again.
+    if errors.is_empty() {
+        errors.extend(journal.remove().err());
+    }
+    errors
+}
+
+pub(super) fn undo_device(client: &mut Client, device: &DeviceState) -> Result<()> {
+    let detached = attach::detach_clsact(client, &device.name, device.index);
+    if !device.made_qdisc {
+        return detached;
+    }
+    detached.and(attach::remove_qdisc(client, &device.name, device.index))
+}

@@ -1,0 +1,115 @@
+//! Other rules, and other settings, under a running datapath. I/O: the `bpf` system call and
+//! rtnetlink.
+
+use std::hash::BuildHasher as _;
+
+use foldhash::{HashSet, fast::FixedState};
+
+use super::config::DatapathConfig;
+use super::datapath::Datapath;
+use super::flows;
+use super::hooks::Tools;
+use super::object::Object;
+use crate::error::Result;
+use crate::rules::Kept;
+use crate::rules::image::Image;
+use crate::rules::names::NameUpdate;
+
+impl Datapath {
+    /// Goes on with other rules, in one step per device: `object` was made for them and for
+    /// `config` by [`Object::load`] (none is needed while suspended), `names` are all that is
+    /// known of names under them, and `kept` is what they have in common with the old ones.
+    /// Connections under way go on. After an error nothing has changed; but see
+    /// [`Self::reconfigure`].
+    pub fn replace(
+        &mut self,
+        object: Option<Object>,
+        image: &Image,
+        config: DatapathConfig,
+        names: &[NameUpdate],
+        kept: &Kept,
+    ) -> Result<()> {
+        let (Some(old), Some(mut object)) = (&mut self.object, object) else {
+            self.config = config;
+            self.counted = self.counted.under(kept);
+            return Ok(());
+        };
+        object.set_hosts(&self.own, names)?;
+        object.inherit(old)?;
+        let mut carried = HashSet::default();
+        carry(old, &mut object, kept, image, &mut carried)?;
+        let mut tools = Tools {
+            client: &mut self.client,
+            journal: &mut self.journal,
+            config: &config,
+        };
+        self.hooks.replace(&mut tools, old, &mut object)?;
+        // Those that began while we were about it; the old program sees no more of them.
+        if let Err(error) = carry(old, &mut object, kept, image, &mut carried) {
+            log::warn!(event = "kernel.flows", reason:% = error; "");
+        }
+        let counted = old.counters();
+        self.object = Some(object);
+        match counted {
+            Ok(counted) => self.counted = self.counted.plus(&counted),
+            Err(error) => log::warn!(event = "kernel.counters", reason:% = error; ""),
+        }
+        self.counted = self.counted.under(kept);
+        self.reconfigure(config);
+        Ok(())
+    }
+
+    /// Goes on with another configuration, whose changes need no other object: attaches to
+    /// interfaces that are new, lets go of those that are no longer meant. A device that
+    /// refuses us is told in the log, and tried again when anything changes.
+    pub fn reconfigure(&mut self, config: DatapathConfig) {
+        let rehang = self.config.hook() != config.hook();
+        let same_interfaces = self.config.interfaces == config.interfaces;
+        self.config = config;
+        if self.is_suspended() {
+            return;
+        }
+        let closed = self.config.kill_switch;
+        let switched = match &mut self.object {
+            Some(object) if self.journal.state.closed != closed => {
+                self.journal.state.closed = closed;
+                object.set_closed(closed).and(self.journal.save())
+            }
+            _ => Ok(()),
+        };
+        let hung = match &mut self.object {
+            Some(object) if rehang => {
+                let mut tools = Tools {
+                    client: &mut self.client,
+                    journal: &mut self.journal,
+                    config: &self.config,
+                };
+                self.hooks.rehang(&mut tools, object)
+            }
+            _ => Ok(()),
+        };
+        if let Err(error) = switched.and(hung).and(self.refresh_devices()) {
+            log::error!(event = "kernel.devices", reason:% = error; "");
+        }
+        if !same_interfaces {
+            self.tell_missing();
+        }
+    }
+}
+
+/// Lets flows of the old object go on in the new one, but for those in `done`, where those that
+/// do are entered.
+fn carry(
+    old: &Object,
+    new: &mut Object,
+    kept: &Kept,
+    image: &Image,
+    done: &mut HashSet<u64>,
+) -> Result<()> {
+    let hasher = FixedState::default();
+    old.copy_flows(new, |key, value| {
+        let carried = flows::carried(key, value, kept, image)?;
+        // Two flows of one number: the second is decided anew, as one that was forgotten.
+        done.insert(hasher.hash_one(key)).then_some(carried)
+    })
+}
