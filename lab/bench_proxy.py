@@ -30,6 +30,7 @@ MIN_THROUGHPUT = {1: 0.75, 16: 0.9}
 MIN_CONNECTIONS = 0.4
 MIN_DATAGRAMS = 0.7
 HELD, MAX_HELD_KB = 1000, 6 * 1024
+RELOADS, NAMES, MAX_RELOAD_MS = 10, 10_000, 300
 
 CONFIG = f"""config dae 'main'
 \toption enabled '1'
@@ -192,6 +193,26 @@ def held(bench):
                 f"resident memory of {HELD:,} idle flows: {grown:,} kB (bar {MAX_HELD_KB:,})")
 
 
+def reload(bench):
+    """Time of a reload that changes rules with many names: reading, compiling, loading."""
+    names = "".join(f"\tlist domain 'n{at}.example'\n" for at in range(NAMES))
+    rule = f"\nconfig rule\n\toption name 'many'\n{names}\toption outbound 'sink'\n"
+    took, paused = [], []
+    for count in range(RELOADS):
+        one = f"\nconfig rule\n\tlist dest_ip '198.18.0.{count}'\n\toption outbound 'block'\n"
+        bench.dae.configure(CONFIG + rule + one)
+        done = bench.dae.command("reload")
+        if done.returncode != 0:
+            raise net.LabError(f"dae reload: {done.stderr.strip()}")
+        last = bench.dae.status()["reload"]["last"]
+        took.append(last["took_ms"])
+        paused.append(last["paused_ms"])
+    value = statistics.median(took)
+    return told(value <= MAX_RELOAD_MS,
+                f"reload with {NAMES:,} names: {value:.0f} ms (bar {MAX_RELOAD_MS}), of these "
+                f"{statistics.median(paused):.1f} ms in which queries wait")
+
+
 def body(undo, chosen):
     """Whether all bars hold."""
     bench = Bench(undo, chosen)
@@ -203,6 +224,7 @@ def body(undo, chosen):
         "bytes-16": lambda: throughput(bench, 16),
         "connections": lambda: connections(bench),
         "datagrams": lambda: datagrams(bench),
+        "reload": lambda: reload(bench),
     }
     wanted = [part for name, part in parts.items() if re.search(chosen.only, name)]
     return all([part() for part in wanted])
@@ -217,7 +239,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5, help="turns of each")
     parser.add_argument("--seconds", type=int, default=4, help="of one turn")
     parser.add_argument("--only", default="", metavar="REGEX",
-                        help="held, cost, bytes-1, bytes-16, connections, datagrams")
+                        help="held, cost, bytes-1, bytes-16, connections, datagrams, reload")
     chosen = parser.parse_args()
     sys.exit(net.guarded(home.NAMESPACES, lambda undo: body(undo, chosen)))
 
