@@ -34,8 +34,10 @@ pub const MAX_SERVERS: usize = 64;
 pub struct Ways {
     state: RefCell<State>,
     choices: Cell<u64>,
-    /// Set when there is an order, or when [`Ways::next_deadline`] may be another.
+    /// Set when there is an order, or when [`Ways::next_deadline`] is sooner than it was when it
+    /// was asked for last.
     pub changed: Notify,
+    alarm: Cell<Option<Instant>>,
 }
 
 #[derive(Debug)]
@@ -71,6 +73,7 @@ impl Ways {
             state: RefCell::new(state),
             choices: Cell::new(0),
             changed: Notify::default(),
+            alarm: Cell::default(),
         };
         ways.settle(&mut ways.state.borrow_mut());
         Rc::new(ways)
@@ -177,7 +180,9 @@ impl Ways {
 
     /// When [`Ways::tick`] is to be called.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.state.borrow().health.next_deadline()
+        let deadline = self.state.borrow().health.next_deadline();
+        self.alarm.set(deadline);
+        deadline
     }
 
     /// What the checker does next.
@@ -260,7 +265,11 @@ impl Ways {
                 Effect::Outage { network, over } => tell_outage(network, over),
             }
         }
-        self.changed.notify();
+        let due = state.health.next_deadline();
+        let sooner = |due: Instant| self.alarm.get().is_none_or(|alarm| due < alarm);
+        if !state.orders.is_empty() || due.is_some_and(sooner) {
+            self.changed.notify();
+        }
     }
 }
 
