@@ -22,10 +22,7 @@ pub fn bound_send_buffer(stream: &TcpStream, bytes: usize) -> io::Result<()> {
 
 /// What the kernel takes at once for sending, about, bytes; 0 when it is not known.
 pub fn room(stream: &TcpStream) -> usize {
-    // SK_MEMINFO_VARS of linux/sock_diag.h, and the two places of interest.
-    const SNDBUF: usize = 3;
-    const WMEM_QUEUED: usize = 5;
-    let mut info = [0u32; 9];
+    let mut info = [0u32; libc::SK_MEMINFO_DROPS as usize + 1];
     let mut length = size_of_val(&info) as libc::socklen_t;
     let pointer = info.as_mut_ptr().cast();
     // SAFETY: the kernel writes at most `length` bytes to `info`, alive during the call.
@@ -39,7 +36,10 @@ pub fn room(stream: &TcpStream) -> usize {
         )
     };
     match result {
-        0 => info[SNDBUF].saturating_sub(info[WMEM_QUEUED]) as usize,
+        0 => {
+            let queued = info[libc::SK_MEMINFO_WMEM_QUEUED as usize];
+            info[libc::SK_MEMINFO_SNDBUF as usize].saturating_sub(queued) as usize
+        }
         _ => 0,
     }
 }
@@ -63,5 +63,26 @@ pub fn finish(stream: &TcpStream) -> io::Result<()> {
     match stream.shutdown(std::net::Shutdown::Write) {
         Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
         result => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn there_is_room_until_the_kernel_takes_no_more() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (_theirs, _) = listener.accept().unwrap();
+        let first = room(&stream);
+        assert!(first > 4096, "{first}");
+        stream.set_nonblocking(true).unwrap();
+        while stream.write(&[0; 65_536]).is_ok() {}
+        let last = room(&stream);
+        assert!(last < first, "{last} of {first}");
     }
 }

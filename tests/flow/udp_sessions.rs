@@ -147,7 +147,7 @@ fn what_is_stuck_delays_nobody_else() {
     let stuck = scene.client(CLIENT4);
     client.send_to(b"begin", good).unwrap();
     receive(&client);
-    let mut slowest = Duration::ZERO;
+    let mut took = Vec::new();
     for _ in 0..50 {
         for _ in 0..40 {
             stuck
@@ -160,12 +160,13 @@ fn what_is_stuck_delays_nobody_else() {
         let start = Instant::now();
         client.send_to(b"hello", good).unwrap();
         receive(&client);
-        slowest = slowest.max(start.elapsed());
+        took.push(start.elapsed());
     }
     let udp = scene.router.stats().udp;
     assert!(udp.dropped_send > 1000, "{udp:?}");
     assert!(udp.sessions.dropped_queue_full > 1000, "{udp:?}");
-    assert!(slowest < Duration::from_millis(500), "{slowest:?}");
+    took.sort_unstable();
+    assert!(took[25] < Duration::from_millis(50), "{took:?}");
 }
 
 #[test]
@@ -240,7 +241,8 @@ fn when_a_node_dies_the_next_datagram_goes_by_another() {
         "{:?}",
         start.elapsed()
     );
-    assert_eq!(scene.router.stats().udp.sessions.failed, 0);
+    let udp = scene.router.stats().udp;
+    assert_eq!((udp.sessions.failed, udp.active, udp.workers), (0, 1, 1));
 }
 
 #[test]
