@@ -14,6 +14,7 @@ use super::listeners::Listeners;
 use super::networks;
 use crate::config::Config;
 use crate::error::{Error, IoContext as _, Result};
+use crate::flow::Judged;
 use crate::kernel::{Datapath, DatapathConfig, FlowKey, Object, Ports};
 use crate::net::reactor::{Interest, Source};
 use crate::rules::image::{Decision, Image};
@@ -204,13 +205,16 @@ impl Plumbing {
     }
 
     /// What was decided about a flow that arrived at our socket.
-    pub fn decide(&self, proto: Proto, src: SocketAddr, dst: SocketAddr) -> Decision {
+    pub fn decide(&self, proto: Proto, src: SocketAddr, dst: SocketAddr) -> Judged {
         let key = FlowKey { src, dst, proto };
         let datapath = self.datapath.borrow();
         if let Some(entry) = datapath.as_ref().and_then(|datapath| datapath.flow(&key)) {
-            return Decision {
-                rule: entry.rule,
-                verdict: entry.verdict,
+            return Judged {
+                decision: Decision {
+                    rule: entry.rule,
+                    verdict: entry.verdict,
+                },
+                certain: true,
             };
         }
         let flow = Flow {
@@ -223,9 +227,11 @@ impl Plumbing {
             src_mac: None,
             interface: None,
         };
-        self.image
-            .borrow()
-            .classify(&flow, self.names.borrow().vector_of(dst.ip()))
+        let names = self.names.borrow().vector_of(dst.ip());
+        Judged {
+            decision: self.image.borrow().classify(&flow, names),
+            certain: false,
+        }
     }
 
     /// An answer said that `name` has these addresses.

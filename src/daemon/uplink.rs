@@ -32,6 +32,7 @@ type Sources = BTreeMap<SocketAddr, Option<IpAddr>>;
 pub async fn follow(ways: Rc<Ways>) -> Result<()> {
     if let Err(error) = watch(&ways).await {
         log::warn!(event = "uplink", reason:% = error; "links are taken as up");
+        ways.links(true, Instant::now());
     }
     future::pending().await
 }

@@ -46,7 +46,8 @@ type Peer = (SocketAddr, Option<WayId>);
 
 /// A socket as the pool holds it.
 enum Way {
-    Direct(UdpSocket, Network),
+    /// Connected to this server.
+    Direct(UdpSocket, SocketAddr),
     Node(NodeSocket),
 }
 
@@ -143,7 +144,7 @@ impl Exchanges {
             }
             let socket = dial::udp_connected(addr)?;
             self.watch.add(&socket, id.0)?;
-            Ok(Way::Direct(socket, Network::of(Proto::Udp, addr)))
+            Ok(Way::Direct(socket, addr))
         };
         let mut pool = self.pool.borrow_mut();
         let mut random = self.random.borrow_mut();
@@ -226,8 +227,8 @@ impl Exchanges {
     /// Takes one datagram, or an error; whether there may be another one.
     fn take_one(&self, server: &Server, now: Instant, socket: SocketId) -> bool {
         let mut buffer = self.buffer.borrow_mut();
-        let (received, network) = match self.pool.borrow().get(socket) {
-            Some(Way::Direct(io, network)) => (io.recv(&mut buffer), *network),
+        let (received, far) = match self.pool.borrow().get(socket) {
+            Some(Way::Direct(io, far)) => (io.recv(&mut buffer), *far),
             // Closed since it was seen; a node's is heard elsewhere.
             _ => return false,
         };
@@ -235,7 +236,7 @@ impl Exchanges {
             Ok(length) => {
                 self.hear(server, now, socket, &mut buffer[..length]);
                 // A direct socket: something comes back without any node.
-                self.ways.heard(network, now);
+                self.ways.heard(Network::of(Proto::Udp, far), far.ip(), now);
                 return true;
             }
             Err(error) if is_passing(&error) => {}

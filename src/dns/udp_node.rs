@@ -55,7 +55,7 @@ impl NodeSocket {
     pub fn is_stale(&self) -> bool {
         match &*self.state.borrow() {
             State::Opening(_) => false,
-            State::Open(association) => association.is_stale(),
+            State::Open(association) => association.carrier.is_stale(),
         }
     }
 

@@ -32,8 +32,8 @@ impl<K: Eq + Hash, V: Clone> Recent<K, V> {
         }
     }
 
-    /// The value of `key`, or that of `decide`, which is then remembered.
-    pub fn get(&mut self, key: K, now: Instant, decide: impl FnOnce() -> V) -> V {
+    /// The value of `key`, or that of `decide`, which is remembered if it says so.
+    pub fn get(&mut self, key: K, now: Instant, decide: impl FnOnce() -> (V, bool)) -> V {
         let due = self
             .turned
             .is_none_or(|turned| now.saturating_duration_since(turned) >= self.age);
@@ -43,7 +43,11 @@ impl<K: Eq + Hash, V: Clone> Recent<K, V> {
         if let Some(value) = self.young.get(&key) {
             return value.clone();
         }
-        let value = self.old.remove(&key).unwrap_or_else(decide);
+        let known = self.old.remove(&key).map(|value| (value, true));
+        let (value, lasts) = known.unwrap_or_else(decide);
+        if !lasts {
+            return value;
+        }
         if self.young.len() >= self.room {
             self.turn(now);
         }
@@ -77,7 +81,7 @@ mod tests {
         let start = Instant::now();
         for second in 0..100 {
             let now = start + Duration::from_secs(second);
-            assert_eq!(recent.get(1, now, || second), 0);
+            assert_eq!(recent.get(1, now, || (second, true)), 0);
         }
     }
 
@@ -85,23 +89,32 @@ mod tests {
     fn what_is_not_asked_for_is_decided_anew() {
         let mut recent = Recent::new(8, AGE);
         let start = Instant::now();
-        assert_eq!(recent.get(1, start, || 'a'), 'a');
-        assert_eq!(recent.get(2, start + AGE, || 'b'), 'b');
-        assert_eq!(recent.get(1, start + 2 * AGE, || 'c'), 'c');
+        assert_eq!(recent.get(1, start, || ('a', true)), 'a');
+        assert_eq!(recent.get(2, start + AGE, || ('b', true)), 'b');
+        assert_eq!(recent.get(1, start + 2 * AGE, || ('c', true)), 'c');
     }
 
     #[test]
     fn what_was_decided_before_is_forgotten_at_once() {
         let mut recent = Recent::new(8, AGE);
         let start = Instant::now();
-        recent.get(1, start, || 'a');
-        recent.get(2, start, || 'a');
+        recent.get(1, start, || ('a', true));
+        recent.get(2, start, || ('a', true));
         // One is young, the other old.
-        recent.get(2, start + AGE, || 'x');
+        recent.get(2, start + AGE, || ('x', true));
         recent.clear();
         for key in [1, 2] {
-            assert_eq!(recent.get(key, start + AGE, || 'b'), 'b');
+            assert_eq!(recent.get(key, start + AGE, || ('b', true)), 'b');
         }
+    }
+
+    #[test]
+    fn what_is_not_certain_is_decided_until_it_is() {
+        let mut recent = Recent::new(8, AGE);
+        let start = Instant::now();
+        assert_eq!(recent.get(1, start, || ('a', false)), 'a');
+        assert_eq!(recent.get(1, start, || ('b', true)), 'b');
+        assert_eq!(recent.get(1, start, || ('c', true)), 'b');
     }
 
     proptest! {
@@ -109,7 +122,7 @@ mod tests {
         fn it_never_holds_more_than_its_limit(keys in prop::collection::vec(0u8..40, 0..400)) {
             let mut recent = Recent::new(16, AGE);
             for key in keys {
-                prop_assert_eq!(recent.get(key, Instant::now(), || key), key);
+                prop_assert_eq!(recent.get(key, Instant::now(), || (key, true)), key);
                 prop_assert!(recent.young.len() + recent.old.len() <= 16);
             }
         }

@@ -10,7 +10,17 @@ use crate::rules::image::Decision;
 use crate::rules::{Action, Proto, Rule};
 
 /// Decides a flow: transport, client, original destination.
-pub type Decide = Rc<dyn Fn(Proto, SocketAddr, SocketAddr) -> Decision>;
+pub type Decide = Rc<dyn Fn(Proto, SocketAddr, SocketAddr) -> Judged>;
+
+/// What was decided of a flow.
+#[derive(Debug, Clone, Copy)]
+pub struct Judged {
+    /// By which rule, and what.
+    pub decision: Decision,
+    /// The kernel said so. Else its entry is gone, and rules by MAC, interface and DSCP could not
+    /// be asked: the flow's next packet may bring a better one.
+    pub certain: bool,
+}
 
 /// The index of direct in `Config::outbounds`.
 const DIRECT: u16 = 0;
@@ -47,12 +57,21 @@ impl Shared {
         self.rules.replace(names(rules));
     }
 
-    /// What a new flow asks for; None when it is blocked.
-    pub fn decide(&self, proto: Proto, client: SocketAddr, to: SocketAddr) -> Option<Asked> {
+    /// What a new flow asks for, None when it is blocked; and whether that is certain.
+    pub fn decide(
+        &self,
+        proto: Proto,
+        client: SocketAddr,
+        to: SocketAddr,
+    ) -> (Option<Asked>, bool) {
         if is_own(to) {
-            return None;
+            return (None, true);
         }
-        let Decision { rule, verdict } = (self.decide)(proto, client, to);
+        let Judged { decision, certain } = (self.decide)(proto, client, to);
+        (self.asked(decision), certain)
+    }
+
+    fn asked(&self, Decision { rule, verdict }: Decision) -> Option<Asked> {
         let outbound = match verdict.action {
             Action::Direct => DIRECT,
             Action::Block => return None,

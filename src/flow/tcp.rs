@@ -168,7 +168,7 @@ impl Tcp {
         }
         // Without a local address the connection is gone already.
         let Ok(to) = stream.local_addr() else { return };
-        let asked = match self.shared.decide(Proto::Tcp, client, to) {
+        let asked = match self.shared.decide(Proto::Tcp, client, to).0 {
             Some(asked) => asked,
             None => {
                 count!(self.stats, refused_blocked);
@@ -209,7 +209,7 @@ impl Tcp {
     async fn carry(&self, connection: &Connection) {
         let live = connection.live();
         let (client, to) = (live.client, live.destination);
-        let (way, server) = match dial::tcp(&self.shared.ways, live.asked().id, to).await {
+        let (carrier, server) = match dial::tcp(&self.shared.ways, live.asked().id, to).await {
             Ok(dialled) => dialled,
             Err(error) => {
                 count!(self.stats, dial_failed);
@@ -218,6 +218,7 @@ impl Tcp {
                 return connection.refuse();
             }
         };
+        let way = carrier.way;
         live.carried_by(&way);
         log::debug!(event = "flow.open", proto = "tcp", node = live.node_name(),
             src:% = client, dst:% = to; "");

@@ -69,14 +69,6 @@ impl Datapath {
         if self.is_suspended() {
             return;
         }
-        let closed = self.config.kill_switch;
-        let switched = match &mut self.object {
-            Some(object) if self.journal.state.closed != closed => {
-                self.journal.state.closed = closed;
-                object.set_closed(closed).and(self.journal.save())
-            }
-            _ => Ok(()),
-        };
         let hung = match &mut self.object {
             Some(object) if rehang => {
                 let mut tools = Tools {
@@ -88,7 +80,19 @@ impl Datapath {
             }
             _ => Ok(()),
         };
-        if let Err(error) = switched.and(hung).and(self.refresh_devices()) {
+        if hung.is_err() {
+            // A switch that a dead process could not hold is off, and tried again next time.
+            self.config.kill_switch = self.journal.state.closed;
+        }
+        let closed = self.config.kill_switch;
+        let switched = match &mut self.object {
+            Some(object) if self.journal.state.closed != closed => {
+                self.journal.state.closed = closed;
+                object.set_closed(closed).and(self.journal.save())
+            }
+            _ => Ok(()),
+        };
+        if let Err(error) = hung.and(switched).and(self.refresh_devices()) {
             log::error!(event = "kernel.devices", reason:% = error; "");
         }
         if !same_interfaces {

@@ -35,6 +35,11 @@ impl DialError {
             Self::Blocked | Self::Gone => Blame::Fault(Fault::Local),
             Self::Timeout if answered && command == Command::Connect => Blame::Nobody,
             Self::Timeout => Blame::Fault(Fault::Remote),
+            Self::Io(error) if is_about_this_one(error) => Blame::Nobody,
+            // Some servers have no better way to say that a destination cannot be reached.
+            Self::Io(error) if answered && command == Command::Connect && is_end(error) => {
+                Blame::Nobody
+            }
             Self::Io(error) => Blame::Fault(fault(error)),
             Self::Socks5(error) => refusal(error, command),
         }
@@ -52,6 +57,21 @@ fn refusal(error: &Error, command: Command) -> Blame {
     }
 }
 
+/// Our own rules or addresses keep us from this node; from another one perhaps not.
+fn is_about_this_one(error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    code.is_some_and(|code| [libc::EADDRNOTAVAIL, libc::EPERM, libc::EACCES].contains(&code))
+}
+
+/// The node closed the connection.
+fn is_end(error: &io::Error) -> bool {
+    let kind = error.kind();
+    matches!(
+        kind,
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset
+    )
+}
+
 /// Of a system call.
 fn fault(error: &io::Error) -> Fault {
     match error.raw_os_error() {
@@ -63,11 +83,7 @@ fn fault(error: &io::Error) -> Fault {
             | libc::ENOSPC
             // No port is free.
             | libc::EAGAIN
-            | libc::EADDRINUSE
-            | libc::EADDRNOTAVAIL
-            // A firewall of ours.
-            | libc::EPERM
-            | libc::EACCES,
+            | libc::EADDRINUSE,
         ) => Fault::Local,
         Some(libc::ENETUNREACH | libc::ENETDOWN | libc::ENODEV | libc::EAFNOSUPPORT) => {
             Fault::NetworkDown
@@ -124,14 +140,22 @@ mod tests {
             (libc::EHOSTUNREACH, Fault::Remote, true),
             (libc::ENETUNREACH, Fault::NetworkDown, true),
             (libc::EMFILE, Fault::Local, false),
-            (libc::EADDRNOTAVAIL, Fault::Local, false),
+            (libc::EADDRINUSE, Fault::Local, false),
         ] {
             let error = DialError::Io(io::Error::from_raw_os_error(code));
             let blame = error.blame(Command::Connect, false);
             assert_eq!((blame, blame.goes_on()), (Blame::Fault(fault), goes_on));
         }
+        for code in [libc::EADDRNOTAVAIL, libc::EPERM, libc::EACCES] {
+            let error = DialError::Io(io::Error::from_raw_os_error(code));
+            let blame = error.blame(Command::Connect, false);
+            assert_eq!((blame, blame.goes_on()), (Blame::Nobody, true));
+        }
         let closed = DialError::Io(io::ErrorKind::UnexpectedEof.into());
-        let blame = closed.blame(Command::Connect, false);
-        assert_eq!(blame, Blame::Fault(Fault::Remote));
+        let blame = |command, answered| closed.blame(command, answered);
+        assert_eq!(blame(Command::Connect, false), Blame::Fault(Fault::Remote));
+        assert_eq!(blame(Command::Connect, true), Blame::Nobody);
+        let remote = Blame::Fault(Fault::Remote);
+        assert_eq!(blame(Command::UdpAssociate, true), remote);
     }
 }

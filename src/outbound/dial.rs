@@ -10,7 +10,7 @@ pub use race::PATIENCE;
 
 use std::cell::Cell;
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -24,21 +24,22 @@ use crate::net::reactor::Source;
 use crate::rules::Proto;
 use race::{Opening, Race, Up};
 
-/// A TCP stream to `to` by way of `asked`, and the way that carries it.
+/// A TCP stream to `to` by way of `asked`, and what carries it.
 pub async fn tcp(
     ways: &Rc<Ways>,
     asked: WayId,
     to: SocketAddr,
-) -> Result<(Rc<Way>, Source<TcpStream>), DialError> {
+) -> Result<(Carrier, Source<TcpStream>), DialError> {
     let network = Network::of(Proto::Tcp, to);
     let open = |way: Rc<Way>, answered: Rc<Cell<bool>>| {
         let dial = async move { way.outbound.open_tcp(to, &answered).await };
         Box::pin(dial) as Opening<Source<TcpStream>>
     };
-    let race = Race::new(ways, network, Command::Connect, &open);
+    let race = Race::new(ways, (network, to.ip()), Command::Connect, &open);
     let Up { way, io, took } = race.run(asked).await?;
-    ways.dial_ok(&way, network, took, Instant::now());
-    Ok((way, io))
+    ways.dial_ok(&way, (network, to.ip()), took, Instant::now());
+    let carrier = Carrier::new(ways, asked, way, network);
+    Ok((carrier, io))
 }
 
 /// A UDP association for datagrams of the family of `to` by way of `asked`.
@@ -48,17 +49,52 @@ pub async fn udp(ways: &Rc<Ways>, asked: WayId, to: SocketAddr) -> Result<Link, 
         let dial = async move { way.outbound.open_udp(to, &answered).await };
         Box::pin(dial) as Opening<Association>
     };
-    let race = Race::new(ways, network, Command::UdpAssociate, &open);
+    let race = Race::new(ways, (network, to.ip()), Command::UdpAssociate, &open);
     let Up { way, io, took } = race.run(asked).await?;
     Ok(Link {
-        way,
+        carrier: Carrier::new(ways, asked, way, network),
         association: io,
-        network,
-        ways: Rc::clone(ways),
         took,
-        choices: ways.choices(),
         proven: Cell::new(false),
     })
+}
+
+/// The way that carries something, and when it was chosen.
+#[derive(Debug)]
+pub struct Carrier {
+    /// What carries it.
+    pub way: Rc<Way>,
+    ways: Rc<Ways>,
+    asked: WayId,
+    network: Network,
+    /// [`Ways::choices`] at that time.
+    choices: u64,
+}
+
+impl Carrier {
+    fn new(ways: &Rc<Ways>, asked: WayId, way: Rc<Way>, network: Network) -> Self {
+        Self {
+            way,
+            ways: Rc::clone(ways),
+            asked,
+            network,
+            choices: ways.choices(),
+        }
+    }
+
+    /// Whether something new would rather go another way: the node is dead or configured no more,
+    /// a member was chosen by hand meanwhile, or a group needs its last resort no longer.
+    pub fn is_stale(&self) -> bool {
+        self.way.is_dead(self.network)
+            || self.ways.choices() != self.choices
+            || self.was_last_resort()
+    }
+
+    fn was_last_resort(&self) -> bool {
+        let by_itself = self.way.id == self.asked;
+        let uses = || self.ways.candidates(self.asked, self.network);
+        self.way.is_direct() && !by_itself && uses().first().is_some_and(|way| !way.is_direct())
+    }
 }
 
 /// An association, and the way that carries it. That a node gave one does not mean that
@@ -66,14 +102,10 @@ pub async fn udp(ways: &Rc<Ways>, asked: WayId, to: SocketAddr) -> Result<Link, 
 #[derive(Debug)]
 pub struct Link {
     /// What carries it.
-    pub way: Rc<Way>,
+    pub carrier: Carrier,
     association: Association,
-    network: Network,
-    ways: Rc<Ways>,
     /// The time that the association took.
     took: Duration,
-    /// [`Ways::choices`] at that time.
-    choices: u64,
     /// A datagram came back.
     proven: Cell<bool>,
 }
@@ -101,14 +133,8 @@ impl Link {
     /// As [`Association::open`].
     pub fn open<'a>(&self, packet: Packet<'a>) -> io::Result<(SocketAddr, &'a [u8])> {
         let opened = self.association.open(packet)?;
-        self.prove();
+        self.prove(opened.0.ip());
         Ok(opened)
-    }
-
-    /// Whether a new one would rather go another way: the node is dead, or a member was chosen by
-    /// hand meanwhile.
-    pub fn is_stale(&self) -> bool {
-        self.way.is_dead(self.network) || self.ways.choices() != self.choices
     }
 
     /// As [`Association::readable`].
@@ -124,15 +150,17 @@ impl Link {
     /// As [`Association::recv`].
     pub fn recv<'a>(&self, buffer: &'a mut [u8]) -> io::Result<(SocketAddr, &'a [u8])> {
         let received = self.association.recv(buffer)?;
-        self.prove();
+        self.prove(received.0.ip());
         Ok(received)
     }
 
     /// A datagram came back.
-    fn prove(&self) {
+    fn prove(&self, far: IpAddr) {
         if !self.proven.replace(true) {
-            let now = Instant::now();
-            self.ways.dial_ok(&self.way, self.network, self.took, now);
+            let Carrier {
+                way, ways, network, ..
+            } = &self.carrier;
+            ways.dial_ok(way, (*network, far), self.took, Instant::now());
         }
     }
 }

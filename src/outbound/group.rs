@@ -86,6 +86,21 @@ impl Groups {
         Self { ways }
     }
 
+    /// Whether these are the same groups, whatever they use and whoever was chosen.
+    pub fn says_as(&self, other: &Self) -> bool {
+        let said = |groups: &Self| -> Vec<_> {
+            let ways = groups.ways.iter();
+            let said = ways.map(|way| {
+                (
+                    way.name.clone(),
+                    way.group.as_ref().map(|it| it.config.clone()),
+                )
+            });
+            said.collect()
+        };
+        said(self) == said(other)
+    }
+
     /// Takes over choices and members in use from the groups of the last configuration, by name.
     pub fn inherit(&mut self, old: &Self) {
         for way in 0..self.ways.len() {

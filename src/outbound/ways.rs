@@ -13,7 +13,7 @@ pub use way::{Traffic, Way, WayId};
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,7 @@ use super::network::Network;
 use crate::config::Config;
 use crate::net::notify::Notify;
 use crate::rules::Proto;
+use crate::rules::private::is_private;
 use order::{question, tell_outage, tell_turned};
 
 /// Most servers by which changes of links are seen.
@@ -86,10 +87,14 @@ impl Ways {
     pub fn reconfigure(&self, config: &Config, now: Instant) -> Vec<Rc<Way>> {
         let state = &mut *self.state.borrow_mut();
         let gone = state.replace(config);
+        let groups = Groups::new(&config.outbounds);
+        if !gone.is_empty() || !groups.says_as(&state.groups) {
+            self.choices.set(self.choices.get() + 1);
+        }
         state
             .dead
             .retain(|(dead, _)| gone.iter().all(|way| way.id != *dead));
-        let mut groups = Groups::new(&config.outbounds);
+        let mut groups = groups;
         groups.inherit(&state.groups);
         state.groups = groups;
         state.health.reconfigure(config, now);
@@ -127,11 +132,17 @@ impl Ways {
         ways.cloned().collect()
     }
 
-    /// A way carried a flow, or said what is wrong with the destination, `latency` after our
-    /// first byte.
-    pub fn dial_ok(&self, way: &Way, network: Network, latency: Duration, now: Instant) {
+    /// A way carried a flow to `far`, or said what is wrong with it, `latency` after our first
+    /// byte.
+    pub fn dial_ok(
+        &self,
+        way: &Way,
+        (network, far): (Network, IpAddr),
+        latency: Duration,
+        now: Instant,
+    ) {
         if way.is_direct() {
-            return self.heard(network, now);
+            return self.heard(network, far, now);
         }
         let state = &mut *self.state.borrow_mut();
         if let Some(node) = state.position(way.id) {
@@ -149,8 +160,12 @@ impl Ways {
         }
     }
 
-    /// Something came back without any node.
-    pub fn heard(&self, network: Network, now: Instant) {
+    /// Something came back from `far` without any node. From inside the house it says nothing of
+    /// the line.
+    pub fn heard(&self, network: Network, far: IpAddr, now: Instant) {
+        if is_private(far) {
+            return;
+        }
         let state = &mut *self.state.borrow_mut();
         if state.health.heard(network, now) {
             self.settle(state);
@@ -203,7 +218,7 @@ impl Ways {
         Ok(())
     }
 
-    /// How often a member was chosen by hand.
+    /// Another number each time that a member was chosen by hand, or groups or nodes changed.
     pub fn choices(&self) -> u64 {
         self.choices.get()
     }

@@ -19,6 +19,7 @@ pub mod names;
 pub mod net;
 pub mod net_set;
 pub mod port;
+pub mod private;
 pub mod rule;
 
 pub use bits::Bits;

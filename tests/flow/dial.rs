@@ -91,7 +91,7 @@ async fn lives(ways: &Ways, node: &str, network: &str, wanted: &str) -> Duration
 async fn dialled(ways: &Rc<Ways>) -> (String, Duration) {
     let start = Instant::now();
     let (way, _) = dial::tcp(ways, named(ways, "g"), to()).await.unwrap();
-    (way.name.to_string(), start.elapsed())
+    (way.way.name.to_string(), start.elapsed())
 }
 
 #[test]
@@ -238,7 +238,7 @@ fn when_all_are_dead_the_fallback_carries() {
         let to = "127.0.0.9:80".parse().unwrap();
         let dial = async || {
             let dialled = dial::tcp(&ways, named(&ways, "g"), to).await;
-            dialled.map(|(way, _)| way.name.to_string())
+            dialled.map(|(carrier, _)| carrier.way.name.to_string())
         };
         assert!(dial().await.is_err());
         assert!(dial().await.is_err());
@@ -373,7 +373,7 @@ fn an_association_is_by_the_node_that_gives_one_and_a_datagram_is_the_proof() {
     );
     with_ways(&home.router, text, async |ways| {
         let link = dial::udp(&ways, named(&ways, "g"), to()).await.unwrap();
-        assert_eq!(*link.way.name, *"b");
+        assert_eq!(*link.carrier.way.name, *"b");
         assert_eq!(life(&ways, "b", "udp4"), "unknown");
         link.send(to(), b"ping").unwrap();
         let mut buffer = vec![0; MAX_DATAGRAM];
@@ -384,8 +384,34 @@ fn an_association_is_by_the_node_that_gives_one_and_a_datagram_is_the_proof() {
         // Policy random does not care that the other one lives.
         for _ in 0..50 {
             let link = dial::udp(&ways, named(&ways, "g"), to()).await.unwrap();
-            assert_eq!(*link.way.name, *"b");
+            assert_eq!(*link.carrier.way.name, *"b");
         }
         assert_eq!(life(&ways, "a", "udp4"), "dead");
+    });
+}
+
+#[test]
+fn what_a_node_carries_is_stale_when_another_one_would_be_chosen() {
+    let home = Home::new();
+    let _up = node(&home.internet, "10.78.0.2:1080", 0);
+    let text = |second: &str, group: &str| config("10.78.0.2:1080", second, group);
+    let parse = |text: &str| Config::parse("test", text.as_bytes()).unwrap();
+    let first = text("10.78.0.2:1082", "");
+    let same = parse(&first);
+    let other_node = parse(&text("10.78.0.2:1083", ""));
+    let other_group = parse(&text("10.78.0.2:1083", "\toption policy 'fixed'\n"));
+    with_ways(&home.router, first, async move |ways| {
+        let (one, _) = dial::tcp(&ways, named(&ways, "g"), to()).await.unwrap();
+        ways.reconfigure(&same, Instant::now());
+        assert!(!one.is_stale(), "nothing has changed");
+        ways.choose("g", Some("b")).unwrap();
+        assert!(one.is_stale(), "another one was chosen");
+        ways.choose("g", None).unwrap();
+        for config in [other_node, other_group] {
+            let (one, _) = dial::tcp(&ways, named(&ways, "g"), to()).await.unwrap();
+            assert!(!one.is_stale());
+            ways.reconfigure(&config, Instant::now());
+            assert!(one.is_stale());
+        }
     });
 }

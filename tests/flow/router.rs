@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use dae::config::Config;
-use dae::flow::{FlowStats, Listeners, Proxy};
+use dae::flow::{FlowStats, Judged, Listeners, Proxy};
 use dae::net::listen;
 use dae::net::reactor::{Timer, block_on};
 use dae::net::reply::Replier;
@@ -161,7 +161,10 @@ fn serve(config: &Config, ports: &Sender<[u16; 4]>, asked: &Receiver<Question>) 
     let ways = Ways::new(config, 1, Instant::now());
     let shift = Rc::new(Cell::new(0));
     let decided = Rc::clone(&shift);
-    let decide = Rc::new(move |_: Proto, _: SocketAddr, to| decide(to, decided.get()));
+    let decide = Rc::new(move |_: Proto, _: SocketAddr, to| Judged {
+        decision: decide(to, decided.get()),
+        certain: true,
+    });
     let inside = Inside {
         proxy: Rc::new(Proxy::new(config, Rc::clone(&ways), replier, decide)),
         ways,

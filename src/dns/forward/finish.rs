@@ -6,11 +6,11 @@ use super::super::answer_rules::{Action, MAX_DEPTH};
 use super::super::cache::{self, Found};
 use super::super::flight::{Companion, Flight, FlightId, Key, Lane, Task, Waiter};
 use super::super::querylog::Outcome as Logged;
-use super::super::rebind::is_private;
 use super::super::upstream::Server;
 use super::super::wire::{Aging, Answer, Ede, Stored, flag, rcode};
 use super::query::{Preferred, stale_reason};
 use super::{Effect, Forwarder, News};
+use crate::rules::private::is_private;
 
 /// An answer waits no longer than this for the question about the preferred family.
 const COMPANION_TIME: Duration = Duration::from_secs(1);

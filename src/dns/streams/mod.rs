@@ -7,7 +7,7 @@ mod pool;
 pub mod reach;
 mod talk;
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
@@ -21,6 +21,7 @@ use super::{http2, upstream, wire};
 use crate::net::notify::Notify;
 use crate::net::reactor::Task;
 use crate::outbound::DialError;
+use crate::outbound::dial::Carrier;
 use pool::{Effect, LinkId, Pool};
 use reach::{Reach, Reaches};
 
@@ -46,6 +47,8 @@ struct Line {
     id: LinkId,
     name: Box<str>,
     to_write: Notify,
+    /// None while it is dialled.
+    carrier: OnceCell<Carrier>,
     /// IDs whose answers nobody wants any more. None where the server cannot be told: nobody
     /// would take them out.
     cancelled: Option<RefCell<Vec<u16>>>,
@@ -57,6 +60,7 @@ impl Line {
             id,
             name: reach.name.clone(),
             to_write: Notify::default(),
+            carrier: OnceCell::new(),
             cancelled: reach.http().map(|_| RefCell::default()),
         }
     }
@@ -143,9 +147,17 @@ impl Streams {
         self.settle(server);
     }
 
-    /// Closes connections that were idle for long.
+    /// Closes connections that were idle for long. Those whose way is not the right one any
+    /// more take no new queries.
     pub fn sweep(&self, server: &Rc<Server>, now: Instant) {
-        self.pool.borrow_mut().sweep(now);
+        let mut pool = self.pool.borrow_mut();
+        for (id, open) in self.open.borrow().iter() {
+            if open.line.carrier.get().is_some_and(Carrier::is_stale) {
+                pool.retire(now, *id);
+            }
+        }
+        pool.sweep(now);
+        drop(pool);
         self.settle(server);
     }
 
@@ -227,7 +239,11 @@ async fn live(server: Weak<Server>, line: Rc<Line>, reach: Rc<Reach>, addr: Sock
             pool.moved(Instant::now(), line.id);
         }
     };
-    let opened = reach.open(addr, moved).await;
+    let opened = reach.open(addr, moved).await.map(|(carrier, wire)| {
+        // It is opened once.
+        let _ = line.carrier.set(carrier);
+        wire
+    });
     if let Some(server) = server.upgrade() {
         let mut pool = server.streams.pool.borrow_mut();
         let now = Instant::now();

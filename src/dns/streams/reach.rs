@@ -15,8 +15,9 @@ use crate::error::{IoContext, Result};
 use crate::net::dial::within;
 use crate::net::reactor::Source;
 use crate::net::tls::{self, Anchors, Checks};
+use crate::outbound::dial::{self, Carrier};
 use crate::outbound::ways::{WayId, Ways};
-use crate::outbound::{DIAL_LIMIT, DialError, dial};
+use crate::outbound::{DIAL_LIMIT, DialError};
 
 /// A connection without a query is closed after this time. A handshake of TLS is dear for
 /// the processor of a router, so such a connection is kept for longer.
@@ -213,18 +214,23 @@ impl Reach {
         }
     }
 
-    /// Opens a connection, TLS included, within [`DIAL_LIMIT`]. `moved` is called when TCP is
+    /// Opens a connection, TLS included, within [`DIAL_LIMIT`]; what carries it. `moved` is called when TCP is
     /// up and TLS begins.
-    pub async fn open(&self, addr: SocketAddr, moved: impl Fn()) -> Result<Wire, DialError> {
+    pub async fn open(
+        &self,
+        addr: SocketAddr,
+        moved: impl Fn(),
+    ) -> Result<(Carrier, Wire), DialError> {
         within(DIAL_LIMIT, async {
             let asked = self.asked.ok_or(DialError::Gone)?;
-            let (_, tcp) = dial::tcp(&self.ways, asked, addr).await?;
+            let (carrier, tcp) = dial::tcp(&self.ways, asked, addr).await?;
             let client = match &self.speech {
-                Speech::Tcp => return Ok(Wire::Plain(tcp)),
+                Speech::Tcp => return Ok((carrier, Wire::Plain(tcp))),
                 Speech::Tls(client) | Speech::Https { tls: client, .. } => client,
             };
             moved();
-            Ok(Wire::Tls(Box::new(client.connect(tcp).await?)))
+            let wire = Wire::Tls(Box::new(client.connect(tcp).await?));
+            Ok((carrier, wire))
         })
         .await
     }

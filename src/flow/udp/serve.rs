@@ -68,7 +68,7 @@ impl Udp {
 
     async fn dial(&self, live: &Live) -> Result<Link, DialError> {
         let link = dial::udp(&self.shared.ways, live.asked().id, live.destination).await?;
-        live.carried_by(&link.way);
+        live.carried_by(&link.carrier.way);
         log::debug!(event = "flow.open", proto = "udp", node = live.node_name(),
             src:% = live.client, dst:% = live.destination; "");
         Ok(link)

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -46,6 +47,8 @@ pub(super) struct Up<T> {
 pub(super) struct Race<'a, T> {
     ways: &'a Rc<Ways>,
     network: Network,
+    /// Of the destination.
+    far: IpAddr,
     command: Command,
     open: &'a dyn Fn(Rc<Way>, Rc<Cell<bool>>) -> Opening<T>,
     attempts: Vec<Attempt<T>>,
@@ -65,13 +68,14 @@ impl<'a, T> Race<'a, T> {
     /// Nobody is dialled yet.
     pub(super) fn new(
         ways: &'a Rc<Ways>,
-        network: Network,
+        (network, far): (Network, IpAddr),
         command: Command,
         open: &'a dyn Fn(Rc<Way>, Rc<Cell<bool>>) -> Opening<T>,
     ) -> Self {
         Self {
             ways,
             network,
+            far,
             command,
             open,
             attempts: Vec::new(),
@@ -169,8 +173,13 @@ impl<'a, T> Race<'a, T> {
         let took = now.saturating_duration_since(attempt.began);
         match blame {
             // Somebody outside said so.
-            _ if attempt.way.is_direct() && is_refused(error) => self.ways.heard(self.network, now),
-            Blame::Destination => self.ways.dial_ok(&attempt.way, self.network, took, now),
+            _ if attempt.way.is_direct() && is_refused(error) => {
+                self.ways.heard(self.network, self.far, now);
+            }
+            Blame::Destination => {
+                let far = (self.network, self.far);
+                self.ways.dial_ok(&attempt.way, far, took, now);
+            }
             Blame::Nobody => {}
             Blame::Fault(fault) => self
                 .ways

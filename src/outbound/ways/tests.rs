@@ -1,9 +1,12 @@
 //! Ways over reloads, and what they order and report.
 
 use super::super::report;
+use std::net::Ipv4Addr;
+
 use super::*;
 
 const TCP4: Network = Network::ALL[0];
+const FAR: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 80));
 const MS: Duration = Duration::from_millis(1);
 
 const CHECKED: &str = "\toption check_url http://192.0.2.80/204\n\tlist check_dns 2001:db8::53\n";
@@ -40,7 +43,7 @@ fn kill(ways: &Ways, name: &str, now: Instant) {
     let node = named(ways, name);
     ways.dial_failed(&node, TCP4, Fault::Remote, now);
     ways.dial_failed(&node, TCP4, Fault::Remote, now);
-    ways.heard(TCP4, now + MS);
+    ways.heard(TCP4, FAR, now + MS);
 }
 
 fn orders(ways: &Ways) -> Vec<Order> {
@@ -83,7 +86,7 @@ fn who_died_is_told_once_and_only_where_sessions_can_wait() {
     die(&a);
     die(&b);
     // It was a mistake.
-    ways.dial_ok(&b, udp4, MS, now);
+    ways.dial_ok(&b, (udp4, FAR), MS, now);
     assert_eq!(ways.take_dead(), [(a.id, udp4)]);
     assert_eq!(ways.take_dead(), []);
     die(&b);
@@ -125,7 +128,16 @@ fn a_direct_flow_is_no_nodes_merit_but_something_was_heard() {
     ways.dial_failed(&a, TCP4, Fault::Remote, now);
     let life = |ways: &Ways| ways.report(now).nodes[0].life;
     assert_eq!(life(&ways), "suspect");
-    ways.dial_ok(&named(&ways, "direct"), TCP4, MS, now + MS);
+    let direct = named(&ways, "direct");
+    let inside = "192.168.1.1".parse().unwrap();
+    ways.dial_ok(&direct, (TCP4, inside), MS, now + MS);
+    ways.heard(TCP4, inside, now + MS);
+    assert_eq!(
+        life(&ways),
+        "suspect",
+        "the router itself is no proof of a line"
+    );
+    ways.dial_ok(&direct, (TCP4, FAR), MS, now + MS);
     assert_eq!(life(&ways), "dead");
 }
 
