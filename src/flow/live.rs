@@ -201,30 +201,85 @@ impl<T> Newest<T> {
     }
 }
 
-/// Counts tasks that live: each holds a [`Counted`].
+/// Counts tasks that live: each holds a [`Counted`], and its owner a [`Leash`].
+///
+/// A task that is told to end is gone when the loop comes round to it, so there are some that
+/// are ending; they are not counted. One that nobody has told to end is, whether anybody owns it
+/// or not.
 #[derive(Debug, Default)]
-pub struct Workers(Rc<Cell<u64>>);
+pub struct Workers(Rc<Tally>);
 
-/// One of them.
+#[derive(Debug, Default)]
+struct Tally {
+    live: Cell<u64>,
+    ending: Cell<u64>,
+}
+
+/// Held by the task, as long as it lives.
 #[derive(Debug)]
-pub struct Counted(Rc<Cell<u64>>);
+pub struct Counted(Rc<Worker>);
+
+/// Held by the task's owner, who lets go of both at a time.
+#[derive(Debug)]
+pub struct Leash(Rc<Worker>);
+
+#[derive(Debug)]
+struct Worker {
+    tally: Rc<Tally>,
+    /// The owner has let go.
+    released: Cell<bool>,
+    gone: Cell<bool>,
+}
 
 impl Workers {
     /// One more.
-    pub fn enter(&self) -> Counted {
-        add(&self.0, 1);
-        Counted(Rc::clone(&self.0))
+    pub fn enter(&self) -> (Counted, Leash) {
+        add(&self.0.live, 1);
+        let worker = Rc::new(Worker {
+            tally: Rc::clone(&self.0),
+            released: Cell::new(false),
+            gone: Cell::new(false),
+        });
+        (Counted(Rc::clone(&worker)), Leash(worker))
     }
 
-    /// How many live.
+    /// How many live and were not told to end.
     pub fn count(&self) -> u64 {
-        self.0.get()
+        self.0.live.get() - self.0.ending.get()
+    }
+
+    /// How many were told to end and still live: none, once the loop has come round.
+    pub fn ending(&self) -> u64 {
+        self.0.ending.get()
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        let Worker {
+            tally,
+            released,
+            gone,
+        } = &*self.0;
+        gone.set(true);
+        tally.live.set(tally.live.get() - 1);
+        if released.get() {
+            tally.ending.set(tally.ending.get() - 1);
+        }
+    }
+}
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        let Worker {
+            tally,
+            released,
+            gone,
+        } = &*self.0;
+        released.set(true);
+        if !gone.get() {
+            add(&tally.ending, 1);
+        }
     }
 }
 
@@ -256,9 +311,22 @@ mod tests {
     #[test]
     fn workers_are_counted_while_they_live() {
         let workers = Workers::default();
-        let held: Vec<Counted> = (0..3).map(|_| workers.enter()).collect();
-        assert_eq!(workers.count(), 3);
-        drop(held);
-        assert_eq!(workers.count(), 0);
+        let counts = || (workers.count(), workers.ending());
+        let (one, one_leash) = workers.enter();
+        let (two, two_leash) = workers.enter();
+        let (orphan, orphan_leash) = workers.enter();
+        std::mem::forget(orphan_leash);
+        assert_eq!(counts(), (3, 0));
+        // Told to end first, or ended by itself first.
+        drop(one_leash);
+        assert_eq!(counts(), (2, 1));
+        drop(one);
+        assert_eq!(counts(), (2, 0));
+        drop(two);
+        assert_eq!(counts(), (1, 0));
+        drop(two_leash);
+        assert_eq!(counts(), (1, 0), "nobody told the orphan");
+        drop(orphan);
+        assert_eq!(counts(), (0, 0));
     }
 }

@@ -22,6 +22,8 @@ pub struct TcpStats {
     pub active: u64,
     /// Tasks that serve them, counted by themselves: as many as connections.
     pub workers: u64,
+    /// Tasks that were told to end and have not come to it yet.
+    pub workers_ending: u64,
     /// Taken on.
     pub opened: u64,
     /// Reset because `max_tcp_connections` was reached.
@@ -51,6 +53,8 @@ pub struct UdpStats {
     pub active: u64,
     /// Tasks that serve them, counted by themselves: as many as sessions.
     pub workers: u64,
+    /// Tasks that were told to end and have not come to it yet.
+    pub workers_ending: u64,
     /// Datagrams that wait for a session to be dialled.
     pub queued: u64,
     /// Their bytes.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use futures_lite::future;
 
-use super::live::{Counted, Listed, Live, Newest, Workers};
+use super::live::{Counted, Leash, Listed, Live, Newest, Workers};
 use super::relay::{Connection, Ending};
 use super::shared::Shared;
 use super::stats::{TcpStats, count};
@@ -43,6 +43,7 @@ pub(super) struct Tcp {
 
 /// The table owns the task: without an entry there is none.
 struct Entry {
+    _leash: Leash,
     connection: Rc<Connection>,
     task: Task<()>,
 }
@@ -66,6 +67,7 @@ impl Tcp {
         TcpStats {
             active: self.connections.borrow().len() as u64,
             workers: self.workers.count(),
+            workers_ending: self.workers.ending(),
             ..self.stats.get()
         }
     }
@@ -188,11 +190,14 @@ impl Tcp {
         let connection = Rc::new(Connection::new(stream, Rc::new(live)));
         self.last.set(self.last.get() + 1);
         let id = self.last.get();
-        let counted = self.workers.enter();
+        let (counted, leash) = self.workers.enter();
         let task = reactor::spawn(Rc::clone(self).serve(id, Rc::clone(&connection), counted));
-        self.connections
-            .borrow_mut()
-            .insert(id, Entry { connection, task });
+        let entry = Entry {
+            _leash: leash,
+            connection,
+            task,
+        };
+        self.connections.borrow_mut().insert(id, entry);
         count!(self.stats, opened);
         self.shared.busy.notify();
     }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use futures_lite::future;
 
 use super::kind::{KINDS, Kind};
-use super::live::{Listed, Live, Newest, Workers};
+use super::live::{Leash, Listed, Live, Newest, Workers};
 use super::recent::Recent;
 use super::session::{Arrival, Key, Limits, Offer, Table};
 use super::shared::{Asked, Shared};
@@ -67,6 +67,7 @@ pub(super) struct Udp {
 /// What the table owns per session: dropping it ends the task and closes the sockets.
 struct Worker {
     task: Task<()>,
+    _leash: Leash,
     live: Rc<Live>,
     /// None while it is dialled.
     carrier: Option<Rc<Carrier>>,
@@ -110,6 +111,7 @@ impl Udp {
         UdpStats {
             active: table.active() as u64,
             workers: self.workers.count(),
+            workers_ending: self.workers.ending(),
             queued: queued as u64,
             queued_bytes: queued_bytes as u64,
             sessions: table.counts(),

@@ -69,13 +69,8 @@ fn there_are_as_many_workers_as_sessions_at_all_times() {
             client.send_to(b"x", to).unwrap();
         }
         let udp = scene.router.stats().udp;
-        // A task that was ended is gone one turn of the loop later.
-        let settled = scene
-            .router
-            .wait("workers are as many as sessions", |stats| {
-                stats.udp.workers == stats.udp.active
-            });
-        assert!(udp.active <= 32 && settled.udp.active <= 32);
+        assert_eq!(udp.workers, udp.active);
+        assert!(udp.active <= 32 && udp.workers_ending <= 32);
         assert!(udp.queued <= 32 * 64 && udp.queued_bytes <= 2 << 20);
     }
     let end = scene
@@ -83,6 +78,9 @@ fn there_are_as_many_workers_as_sessions_at_all_times() {
         .wait("all have expired", |stats| stats.udp.active == 0);
     let counts = end.udp.sessions;
     assert_eq!((end.udp.workers, counts.removal_failed), (0, 0));
+    scene
+        .router
+        .wait("tasks are gone", |stats| stats.udp.workers_ending == 0);
     assert_eq!((end.udp.queued, end.udp.queued_bytes), (0, 0));
     let ended = counts.expired + counts.evicted + counts.failed + counts.ended + counts.cut;
     assert_eq!(counts.created, ended);

@@ -31,10 +31,11 @@ impl Udp {
         self.shared.busy.notify();
         let rule = self.shared.rule_name(asked.rule);
         let live = Rc::new(Live::new(Proto::Udp, ends, asked.way, rule, now));
-        let counted = self.workers.enter();
+        let (counted, leash) = self.workers.enter();
         let task = reactor::spawn(Rc::clone(self).serve(id, Rc::clone(&live), counted));
         Worker {
             task,
+            _leash: leash,
             live,
             carrier: None,
         }
