@@ -200,7 +200,8 @@ async fn tick(plumbing: &Plumbing) -> Result<()> {
     Ok(())
 }
 
-/// Every relayed connection takes six descriptors; the limit that procd gives is 1,024.
+/// Every relayed connection takes two descriptors, a session of a SOCKS5 node two more; who starts
+/// us may have left it at 1,024.
 fn raise_descriptor_limit() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let raised = getrlimit(Resource::RLIMIT_NOFILE)

@@ -433,6 +433,8 @@ fn a_pause_leaves_nothing_and_what_was_known_comes_back() {
                 || client.enter(|| TcpStream::connect_timeout(&to, Duration::from_secs(1)));
             let _first = connect().unwrap();
             listeners.accept(Family::V4, false);
+            // The client may still acknowledge something.
+            thread::sleep(Duration::from_millis(100));
             let counted = datapath.counters().unwrap();
 
             assert!(datapath.suspend().is_empty());
