@@ -10,6 +10,8 @@ const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_sec
 pub(super) struct Air {
     /// When something came back last: through any node, or without one.
     heard: Option<Instant>,
+    /// When it was last down no more.
+    back: Option<Instant>,
     state: State,
 }
 
@@ -96,8 +98,17 @@ impl Air {
     }
 
     /// Nobody needs to know any more. True when nothing worked until now.
-    pub(super) fn settle(&mut self) -> bool {
-        matches!(std::mem::take(&mut self.state), State::Down(_))
+    pub(super) fn settle(&mut self, now: Instant) -> bool {
+        let was_down = matches!(std::mem::take(&mut self.state), State::Down(_));
+        if was_down {
+            self.back = Some(now);
+        }
+        was_down
+    }
+
+    /// Whether what began then did not fall into a time when nothing worked.
+    pub(super) fn is_past_outage(&self, began: Instant) -> bool {
+        self.back.is_none_or(|back| began >= back)
     }
 
     pub(super) fn is_calm(&self) -> bool {

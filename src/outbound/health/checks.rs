@@ -41,7 +41,11 @@ impl Health {
             (Err(fault), false) => {
                 let item = &mut self.nodes[check.node].items[network.index()];
                 item.back_off(now, &mut self.dice);
-                let counts = fault == Fault::Remote && !self.excuses(network);
+                let fair = self.airs[network.index()].is_past_outage(check.began);
+                if !fair {
+                    item.look_now(now);
+                }
+                let counts = fair && fault == Fault::Remote && !self.excuses(network);
                 if counts
                     && self
                         .item(check.node, network)

@@ -74,7 +74,7 @@ impl Health {
             let suspect = |node: &Node| node.items[network.index()].is_suspect();
             let asked_for = self.is_down(network) || self.nodes.iter().any(suspect);
             if !asked_for || self.asker(network).is_none() {
-                self.outage_ends(network);
+                self.outage_ends(network, now);
                 for node in &mut self.nodes {
                     let item = &mut node.items[network.index()];
                     if item.is_suspect() {

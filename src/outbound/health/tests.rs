@@ -338,6 +338,36 @@ fn a_network_that_is_down_for_all_is_nobodys_fault() {
 }
 
 #[test]
+fn a_check_that_began_in_an_outage_is_no_witness_after_it() {
+    let mut bench = Bench::alive(&["a", "b"]);
+    bench.until_checked();
+    bench.settle(|_| REMOTE);
+    assert!(bench.health.is_down(TCP4));
+    let of_a = |bench: &Bench| {
+        let mut checks = bench.under_way.iter();
+        checks
+            .find(|check| check.1 == A && !check.3)
+            .map(|check| check.0)
+    };
+    let found = (0..600).find_map(|_| {
+        bench.pass(100 * MS);
+        of_a(&bench)
+    });
+    bench.pass(100 * MS);
+    bench.health.heard(TCP4, bench.now);
+    bench.take_effects();
+    assert!(!bench.health.is_down(TCP4));
+    bench.health.check_done(found.unwrap(), REMOTE, bench.now);
+    bench.take_effects();
+    assert_eq!(
+        (bench.life(A), bench.health.counters().deaths),
+        (Life::Alive, 0)
+    );
+    bench.pass(2 * S);
+    assert!(of_a(&bench).is_some(), "it is looked at again, at once");
+}
+
+#[test]
 fn eight_witnesses_are_enough() {
     let names: Vec<String> = (0..20).map(|n| format!("n{n}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();

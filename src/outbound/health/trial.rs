@@ -38,7 +38,7 @@ impl Health {
     /// Something works in a network: who is suspect is at fault. After an outage nobody is, and
     /// all are looked at.
     pub(super) fn settle(&mut self, network: Network, now: Instant) {
-        let was_down = self.outage_ends(network);
+        let was_down = self.outage_ends(network, now);
         for at in 0..self.nodes.len() {
             let item = self.item(at, network);
             if was_down {
@@ -52,9 +52,9 @@ impl Health {
     }
 
     /// Nobody asks any more whether a network works. True when it did not.
-    pub(super) fn outage_ends(&mut self, network: Network) -> bool {
+    pub(super) fn outage_ends(&mut self, network: Network, now: Instant) -> bool {
         self.forget_question(network);
-        let was_down = self.airs[network.index()].settle();
+        let was_down = self.airs[network.index()].settle(now);
         if was_down {
             let over = true;
             self.effects.push_back(Effect::Outage { network, over });
