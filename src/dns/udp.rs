@@ -30,8 +30,11 @@ const DRAIN: usize = 8;
 pub struct Exchanges {
     pool: RefCell<Pool<Peer, AttemptId, Way>>,
     ways: Rc<Ways>,
-    /// What upstreams that are not asked directly are asked by.
-    nodes: RefCell<Vec<(UpstreamId, WayId)>>,
+    /// What upstreams are asked by, None: directly. Those of the configuration, then those that
+    /// went with the last change.
+    nodes: RefCell<Vec<(UpstreamId, Option<WayId>)>>,
+    /// How many of these are configured.
+    configured: Cell<usize>,
     watch: Watch,
     random: RefCell<Box<dyn FnMut() -> u16>>,
     /// For every datagram that comes; none is looked at for longer than a call. A longer one
@@ -80,6 +83,7 @@ impl Exchanges {
             pool: RefCell::new(Pool::new()),
             ways,
             nodes: RefCell::default(),
+            configured: Cell::default(),
             watch: Watch::default(),
             random: RefCell::new(random_ids()),
             buffer: RefCell::new(vec![0; MAX_UDP].into()),
@@ -97,11 +101,13 @@ impl Exchanges {
         let through = |(id, upstream): (UpstreamId, &config::Upstream)| {
             let asked = self.ways.id(upstream.outbound)?;
             let is_direct = self.ways.get(asked)?.is_direct();
-            (!is_direct).then_some((id, asked))
+            Some((id, (!is_direct).then_some(asked)))
         };
         let mut nodes = self.nodes.borrow_mut();
-        let old = std::mem::take(&mut *nodes);
+        let mut old = std::mem::take(&mut *nodes);
+        old.truncate(self.configured.get());
         nodes.extend(upstreams.filter_map(through));
+        self.configured.set(nodes.len());
         let gone = |(id, _): &(UpstreamId, _)| nodes.iter().all(|(other, _)| other != id);
         let gone: Vec<_> = old.into_iter().filter(gone).collect();
         nodes.extend(gone);
@@ -133,7 +139,7 @@ impl Exchanges {
         parcel: &mut Parcel<'_>,
     ) -> Result<Result<(), Broken>, Fault> {
         let Parcel { attempt, addr, .. } = *parcel;
-        let node = self.node(parcel.to);
+        let node = self.node(parcel.to).ok_or(Fault::Local)?;
         let limits = if node.is_none() { &DIRECT } else { &NODE };
         let mut new = false;
         let open = |id: SocketId| {
@@ -159,10 +165,11 @@ impl Exchanges {
             .map_err(|error| Broken { socket, new, error }))
     }
 
-    /// What a server is asked by that is not asked directly.
-    fn node(&self, server: upstream::Server) -> Option<WayId> {
+    /// What a server is asked by, None: directly. Nothing for one that is not known any more:
+    /// it may have been behind a node.
+    fn node(&self, server: upstream::Server) -> Option<Option<WayId>> {
         let upstream::Server::Upstream(id) = server else {
-            return None;
+            return Some(None);
         };
         let nodes = self.nodes.borrow();
         let node = nodes.iter().find(|(other, _)| *other == id);
