@@ -337,3 +337,41 @@ pub(super) fn fault(error: &io::Error) -> Fault {
         _ => Fault::Remote,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::upstream::Upstreams;
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn upstreams_that_are_gone_are_known_for_one_change_and_then_not_asked() {
+        let config = |number: u8| {
+            let text = format!(
+                "config dae 'main'\n\tlist interface 'lan'\nconfig upstream 'up'\n\
+                 \toption url 'udp://192.0.2.{number}'\n"
+            );
+            Config::parse("test", text.as_bytes()).unwrap()
+        };
+        let first = config(1);
+        let mut upstreams = Upstreams::new(&first);
+        let exchanges = Exchanges::new(Ways::new(&first, 0, Instant::now()));
+        let configure = |upstreams: &Upstreams, config: &Config| {
+            exchanges.configure(upstreams.ids().into_iter().zip(&config.upstreams));
+        };
+        configure(&upstreams, &first);
+        let mut ids = upstreams.ids();
+        let mut last = first;
+        for number in 2..100 {
+            let next = config(number);
+            upstreams.configure(&next, &last.moved_outbounds(&next));
+            configure(&upstreams, &next);
+            assert!(exchanges.nodes.borrow().len() <= 2);
+            ids.extend(upstreams.ids());
+            last = next;
+        }
+        let known = |id: &UpstreamId| exchanges.node(upstream::Server::Upstream(*id)).is_some();
+        let known: Vec<bool> = ids.iter().rev().take(3).map(known).collect();
+        assert_eq!(known, [true, true, false]);
+    }
+}
