@@ -27,6 +27,9 @@ SPLICE, SHUTTLE = f"{RELAY}:4001", f"{RELAY}:4002"
 
 MAX_CPU_PER_GB = 1.15
 MIN_THROUGHPUT = {1: 0.75, 16: 0.9}
+# Where client, relay and server share two cores, a relay that does nothing but splice stays below
+# that: every byte passes TCP twice. Then it is the bar, but for what runs differ by.
+MIN_OF_BARE = 0.95
 MIN_CONNECTIONS = 0.4
 MIN_DATAGRAMS = 0.7
 HELD, MAX_HELD_KB = 1000, 6 * 1024
@@ -138,11 +141,13 @@ def throughput(bench, streams):
 
     dae, plain, bare = bench.alternate(lambda: run(f"{PROXIED}:9"), lambda: run(f"socks5:{SINK}"),
                                        lambda: run(SPLICE))
-    value, limit = ratio(dae, plain), MIN_THROUGHPUT[streams]
+    value, least = ratio(dae, plain), ratio(bare, plain)
+    limit = min(MIN_THROUGHPUT[streams], MIN_OF_BARE * least)
     middle = [statistics.median(each) * 8 / 1e9 for each in (dae, plain, bare)]
     return told(value >= limit,
                 f"bytes per second in {streams} streams, to plain forwarding: {value:.2f} "
-                f"(bar {limit}); dae {middle[0]:.1f} Gbit/s, plain {middle[1]:.1f}, bare relay "
+                f"(bar {MIN_THROUGHPUT[streams]}, or {MIN_OF_BARE} of the bare relay's "
+                f"{least:.2f}); dae {middle[0]:.1f} Gbit/s, plain {middle[1]:.1f}, bare relay "
                 f"{middle[2]:.1f}")
 
 

@@ -8,6 +8,10 @@ from lab.daemon import Daemon
 from lab.resolver import Resolver
 
 
+# Counters of /proc/net/snmp and netstat that tell of lost packets.
+_TELLING = re.compile(r"Drop|Discard|Filter|NoRoutes|InAddrErrors|Overflow|Martian|Invalid")
+
+
 class Lab:
     """Everything a claim may use."""
 
@@ -63,3 +67,16 @@ class Lab:
         """BPF programs on the LAN device, TCX and clsact."""
         now = snapshot.take(self.daemon.run_dir)
         return sorted(now["tcx"] | {line for line in now["filter"] if " id " in line})
+
+    def scene(self):
+        """What may tell why a claim has just failed: flows, what differs from a router without
+        us, what the kernel dropped, the log."""
+        now = snapshot.take(self.daemon.run_dir)
+        flows = self.on_router("conntrack", "-L", "-s", home.lan(4, home.LAPTOP)).splitlines()
+        drops = self.on_router("nstat", "-s", "-a").splitlines()
+        return "\n".join([
+            "       what differs from before the start:",
+            *snapshot.differences(self.before, now)[:40],
+            "       the laptop's last flows by IPv4:", *flows[-12:],
+            "       counters of the router:", *(line for line in drops if _TELLING.search(line)),
+            "       the last lines of dae's log:", self.daemon.log_tail()])

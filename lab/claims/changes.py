@@ -208,6 +208,7 @@ def gone(lab, row):
 def pause(lab, row):
     row.did = "dae suspend, dae resume"
     proxied = Talk(lab, 4, home.BY_PREFIX)
+    row.after(lab.daemon.command, "resume")
     row.want(lab.daemon.command("suspend").returncode == 0, "dae suspend to succeed")
     row.want(lab.daemon.status()["suspended"], "the status to say so")
     row.want(proxied.ends(1), "the proxied connection to be cut")

@@ -88,6 +88,10 @@ class World:
         self.daemon.stop()
         self.started = False
 
+    def scene(self):
+        """What may tell why a claim has just failed."""
+        return f"       the last lines of dae's log:\n{self.daemon.log_tail()}"
+
     def keep(self, folder):
         """Leaves a copy of all logs."""
         os.makedirs(folder, exist_ok=True)

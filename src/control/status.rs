@@ -53,29 +53,41 @@ fn dns(page: &mut String, mut fields: Map<String, Value>) {
 fn reloads(reload: &Value) -> String {
     let times = format!("{} done, {} failed", reload["succeeded"], reload["failed"]);
     let last = &reload["last"];
-    let outcome = match (&last["reason"], last["restart"].as_array()) {
-        _ if last.is_null() => return times,
-        (Value::String(reason), _) => format!("failed, nothing was changed: {reason}"),
-        (_, Some(restart)) if !restart.is_empty() => {
-            format!("done; with a restart only: {}", scalar(&last["restart"]))
-        }
+    if last.is_null() {
+        return times;
+    }
+    let mut outcome = match &last["reason"] {
+        Value::String(reason) => format!("failed, nothing was changed: {reason}"),
         _ => "done".to_owned(),
     };
+    for (key, words_before) in [
+        ("restart", "with a restart only"),
+        ("amiss", "but for this"),
+    ] {
+        let named = words(last, key);
+        if !named.is_empty() {
+            let _ = write!(outcome, "; {words_before}: {}", named.join(", "));
+        }
+    }
     format!("{times}; the last, {} s ago: {outcome}", last["ago_s"])
 }
 
-/// What `dae reload` prints of the daemon's answer, and whether the configuration was good.
+/// What `dae reload` prints of the daemon's answer, and whether all of it is in force.
 pub fn reloaded(answer: &Value) -> (bool, String) {
     if answer["ok"] != true {
         return (false, problems(answer) + "nothing was changed\n");
     }
     let restart = words(answer, "restart");
-    let mut text = "reloaded\n".to_owned();
+    let amiss = words(answer, "amiss");
+    let mut text = match amiss.as_slice() {
+        [] => "reloaded\n".to_owned(),
+        amiss => format!("{}\nreloaded, but for this\n", amiss.join("\n")),
+    };
     if !restart.is_empty() {
         let restart = restart.join(", ");
         let _ = writeln!(text, "with /etc/init.d/dae restart only: {restart}");
     }
-    (true, text)
+    (amiss.is_empty(), text)
 }
 
 /// What `dae suspend` prints, and whether all was undone.
@@ -181,9 +193,12 @@ mod tests {
         assert_eq!(done, "; the last, 5 s ago: done\n");
         let partly = line(last(Value::Null, json!(["rule", "node"])));
         assert!(
-            partly.ends_with(": done; with a restart only: rule,node\n"),
+            partly.ends_with(": done; with a restart only: rule, node\n"),
             "{partly}"
         );
+        let amiss =
+            json!({"ago_s": 5, "reason": null, "restart": [], "amiss": ["tcx on lan0: no"]});
+        assert!(line(amiss).ends_with(": done; but for this: tcx on lan0: no\n"));
         let failed = line(last("dae:3: frob".into(), json!([])));
         assert!(
             failed.ends_with(": failed, nothing was changed: dae:3: frob\n"),
@@ -204,6 +219,9 @@ mod tests {
         );
         let good = reloaded(&json!({"ok": true, "restart": []}));
         assert_eq!(good, (true, "reloaded\n".into()));
+        let partly = reloaded(&json!({"ok": true, "restart": [], "amiss": ["tcx on lan0: no"]}));
+        let said = "tcx on lan0: no\nreloaded, but for this\n";
+        assert_eq!(partly, (false, said.into()));
         let failed = json!({"ok": false, "problems": ["bpf load: no"]});
         assert_eq!(suspended(&failed), (false, "bpf load: no\n".into()));
         let still = (false, "bpf load: no\nstill suspended\n".into());

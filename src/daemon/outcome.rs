@@ -12,6 +12,8 @@ pub enum Outcome {
     Done {
         /// `section.option`.
         restart: Vec<&'static str>,
+        /// What the kernel refused; it is tried again when devices or settings change.
+        amiss: Vec<String>,
         /// All of it.
         took: Duration,
         /// The part in which nothing else was done.
@@ -25,10 +27,13 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// `{"ok": true, "restart": ["dns.listen"]}`, or `{"ok": false, "problems": [...]}`.
+    /// `{"ok": true, "restart": ["dns.listen"], "amiss": ["..."]}`, or `{"ok": false,
+    /// "problems": [...]}`.
     pub fn answer(&self) -> Value {
         match self {
-            Self::Done { restart, .. } => json!({ "ok": true, "restart": restart }),
+            Self::Done { restart, amiss, .. } => {
+                json!({ "ok": true, "restart": restart, "amiss": amiss })
+            }
             Self::Refused { problems } => refused(problems),
         }
     }
@@ -36,13 +41,16 @@ impl Outcome {
     /// For the status; `ago` is the time since then.
     pub fn document(&self, ago: Duration) -> Value {
         let (mut reason, mut restart, mut times) = (None, [].as_slice(), None);
+        let mut refused = [].as_slice();
         match self {
             Self::Done {
                 restart: named,
+                amiss,
                 took,
                 paused,
             } => {
                 restart = named.as_slice();
+                refused = amiss.as_slice();
                 times = Some((millis(*took), millis(*paused)));
             }
             Self::Refused { problems } => reason = Some(summary(problems)),
@@ -52,6 +60,7 @@ impl Outcome {
             "ok": reason.is_none(),
             "reason": reason,
             "restart": restart,
+            "amiss": refused,
             "took_ms": times.map(|times| times.0),
             "paused_ms": times.map(|times| times.1),
         })
@@ -62,9 +71,13 @@ impl Outcome {
         match self {
             Self::Done {
                 restart,
+                amiss,
                 took,
                 paused,
             } => {
+                for error in amiss {
+                    log::error!(event = "kernel.refused", number, reason = error.as_str(); "");
+                }
                 let (took_ms, paused_ms) = (millis(*took), millis(*paused));
                 if restart.is_empty() {
                     log::info!(event = "reload", number, ok = true, took_ms, paused_ms; "");

@@ -123,29 +123,29 @@ impl Plumbing {
         in_use.map(Datapath::programs)
     }
 
-    /// Other settings are in force from now on. An error when the kernel refuses: nothing has
-    /// changed then.
+    /// Other settings are in force from now on, but for what comes back: a device that the
+    /// kernel does not let us have, say. An error when it refuses all: nothing has changed then.
     pub fn set_config(
         &self,
         config: Config,
         datapath: DatapathConfig,
         rules: Option<NewRules>,
-    ) -> Result<()> {
-        match rules {
-            Some(rules) => self.set_rules(rules, datapath)?,
-            None => {
-                if let Some(running) = self.datapath.borrow_mut().as_mut()
-                    && *running.config() != datapath
-                {
-                    running.reconfigure(datapath);
-                }
-            }
-        }
+    ) -> Result<Vec<Error>> {
+        let amiss = match (rules, self.datapath.borrow_mut().as_mut()) {
+            (Some(rules), running) => self.set_rules(running, rules, datapath)?,
+            (None, Some(running)) if *running.config() != datapath => running.reconfigure(datapath),
+            (None, _) => Vec::new(),
+        };
         self.config.replace(Arc::new(config));
-        Ok(())
+        Ok(amiss)
     }
 
-    fn set_rules(&self, rules: NewRules, config: DatapathConfig) -> Result<()> {
+    fn set_rules(
+        &self,
+        running: Option<&mut Datapath>,
+        rules: NewRules,
+        config: DatapathConfig,
+    ) -> Result<Vec<Error>> {
         let NewRules {
             image,
             kept,
@@ -154,17 +154,18 @@ impl Plumbing {
         let mut updates = Vec::new();
         let max_names = config.max_names as usize;
         let names = self.names.borrow().under(&image, max_names, &mut updates);
-        if let Some(datapath) = self.datapath.borrow_mut().as_mut() {
+        let mut amiss = Vec::new();
+        if let Some(datapath) = running {
             // It may have been suspended, or not, when the object was made.
             let object = match object {
                 None if !datapath.is_suspended() => Some(Object::load(&image, &config)?),
                 object => object,
             };
-            datapath.replace(object, &image, config, &updates, &kept)?;
+            amiss = datapath.replace(object, &image, config, &updates, &kept)?;
         }
         self.names.replace(names);
         self.image.replace(image);
-        Ok(())
+        Ok(amiss)
     }
 
     /// Takes the program off all devices until [`Self::resume`]. All errors are logged, the

@@ -19,6 +19,7 @@ use super::outcome::{Outcome, refused};
 use super::parts::Parts;
 use super::plumbing::Plumbing;
 use crate::control::log as log_lines;
+use crate::error::Error;
 use crate::net::notify::Notify;
 use crate::outbound::ways::Ways;
 use crate::{dns, flow};
@@ -171,8 +172,9 @@ impl Reloader {
         };
         let pause = Instant::now();
         match self.put_in_force(ready, abort) {
-            Ok(restart) => Outcome::Done {
+            Ok((restart, amiss)) => Outcome::Done {
                 restart,
+                amiss: amiss.iter().map(ToString::to_string).collect(),
                 took: begin.elapsed(),
                 paused: pause.elapsed(),
             },
@@ -182,8 +184,12 @@ impl Reloader {
         }
     }
 
-    /// What can fail comes first.
-    fn put_in_force(&self, ready: Ready, abort: bool) -> crate::Result<Vec<&'static str>> {
+    /// What waits for a restart, and what is amiss. What can fail comes first.
+    fn put_in_force(
+        &self,
+        ready: Ready,
+        abort: bool,
+    ) -> crate::Result<(Vec<&'static str>, Vec<Error>)> {
         let Ready {
             config,
             restart,
@@ -193,7 +199,7 @@ impl Reloader {
         let before = self.plumbing.config();
         let prepared = self.dns.as_ref().map(|_| dns::Prepared::new(&config));
         let prepared = prepared.transpose()?;
-        self.plumbing.set_config(config, datapath, rules)?;
+        let amiss = self.plumbing.set_config(config, datapath, rules)?;
         let config = self.plumbing.config();
         let gone = self.ways.reconfigure(&config, Instant::now());
         if let (Some(dns), Some(prepared)) = (&self.dns, prepared) {
@@ -209,7 +215,7 @@ impl Reloader {
             }
         }
         log_lines::init(config.main.log_level);
-        Ok(restart)
+        Ok((restart, amiss))
     }
 
     fn suspend(&self) -> Value {

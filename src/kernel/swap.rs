@@ -10,7 +10,7 @@ use super::datapath::Datapath;
 use super::flows;
 use super::hooks::Tools;
 use super::object::Object;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::rules::Kept;
 use crate::rules::image::Image;
 use crate::rules::names::NameUpdate;
@@ -19,8 +19,8 @@ impl Datapath {
     /// Goes on with other rules, in one step per device: `object` was made for them and for
     /// `config` by [`Object::load`] (none is needed while suspended), `names` are all that is
     /// known of names under them, and `kept` is what they have in common with the old ones.
-    /// Connections under way go on. After an error nothing has changed; but see
-    /// [`Self::reconfigure`].
+    /// Connections under way go on. After an error nothing has changed; what comes back is
+    /// that of [`Self::reconfigure`].
     pub fn replace(
         &mut self,
         object: Option<Object>,
@@ -28,11 +28,11 @@ impl Datapath {
         config: DatapathConfig,
         names: &[NameUpdate],
         kept: &Kept,
-    ) -> Result<()> {
+    ) -> Result<Vec<Error>> {
         let (Some(old), Some(mut object)) = (&mut self.object, object) else {
             self.config = config;
             self.counted = self.counted.under(kept);
-            return Ok(());
+            return Ok(Vec::new());
         };
         object.set_hosts(&self.own, names)?;
         object.inherit(old)?;
@@ -55,19 +55,18 @@ impl Datapath {
             Err(error) => log::warn!(event = "kernel.counters", reason:% = error; ""),
         }
         self.counted = self.counted.under(kept);
-        self.reconfigure(config);
-        Ok(())
+        Ok(self.reconfigure(config))
     }
 
     /// Goes on with another configuration, whose changes need no other object: attaches to
-    /// interfaces that are new, lets go of those that are no longer meant. A device that
-    /// refuses us is told in the log, and tried again when anything changes.
-    pub fn reconfigure(&mut self, config: DatapathConfig) {
+    /// interfaces that are new, lets go of those that are no longer meant. What a device
+    /// refuses comes back; it is tried again when anything changes.
+    pub fn reconfigure(&mut self, config: DatapathConfig) -> Vec<Error> {
         let rehang = self.config.hook() != config.hook();
         let same_interfaces = self.config.interfaces == config.interfaces;
         self.config = config;
         if self.is_suspended() {
-            return;
+            return Vec::new();
         }
         let hung = match &mut self.object {
             Some(object) if rehang => {
@@ -92,12 +91,14 @@ impl Datapath {
             }
             _ => Ok(()),
         };
-        if let Err(error) = hung.and(switched).and(self.refresh_devices()) {
-            log::error!(event = "kernel.devices", reason:% = error; "");
-        }
+        let followed = self.refresh_devices();
         if !same_interfaces {
             self.tell_missing();
         }
+        [hung, switched, followed]
+            .into_iter()
+            .filter_map(Result::err)
+            .collect()
     }
 }
 

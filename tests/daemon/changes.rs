@@ -405,6 +405,51 @@ fn a_dead_daemon_keeps_the_kill_switch_closed() {
 }
 
 #[test]
+fn a_kill_switch_that_no_hook_can_hold_is_told() {
+    let scene = Scene::new();
+    let with = |main: &str| config(main, &format!("{NODE_ONE}{}", rule(80, "one")));
+    let dae = scene.home.start(&with(MAIN), "run");
+    let router = &scene.home.network.router.name;
+    let tc = |words: &str, last: &[&str]| {
+        let words = ["netns", "exec", router, "tc"]
+            .into_iter()
+            .chain(words.split(' '));
+        let words: Vec<_> = words.chain(last.iter().copied()).collect();
+        crate::bpf::netns::run("ip", &words);
+    };
+    tc("qdisc add dev lan0 clsact", &[]);
+    // A filter of somebody else, at the place of ours and for IPv4 only, so that ours is refused.
+    let place = "filter add dev lan0 ingress protocol ip prio 2023 bpf bytecode";
+    tc(place, &["1,6 0 0 4294967295"]);
+
+    scene.home.write(&with(&format!("{MAIN}{SWITCH}")), "run");
+    let said = scene.home.dae(&["reload"], "run");
+    let words = String::from_utf8([said.stdout, said.stderr].concat()).unwrap();
+    assert_eq!(said.status.code(), Some(1), "{words}");
+    assert!(
+        words.contains("clsact on lan0") && words.contains("but for"),
+        "{words}"
+    );
+    let last = scene.status()["reload"]["last"].clone();
+    assert_eq!(
+        (&last["ok"], last["amiss"].as_array().map(Vec::len)),
+        (&json!(true), Some(1))
+    );
+    assert!(
+        scene.reaches(80) && scene.asks("203.0.113.2:53"),
+        "all goes on"
+    );
+    assert_eq!(load(&scene.one), 1);
+
+    // Out of the way: the next reload has nothing to say.
+    tc("qdisc del dev lan0 clsact", &[]);
+    let last = scene.reload(&with(&format!("{MAIN}{SWITCH}")));
+    assert_eq!(last["amiss"], json!([]));
+    assert_eq!(scene.status()["devices"][0]["hook"], "clsact");
+    stop(dae);
+}
+
+#[test]
 fn the_next_instance_takes_over_without_a_gap() {
     let scene = Scene::new();
     let text = config(
