@@ -31,14 +31,16 @@ pub fn clean_dead(run_dir: &Path, opens: bool) -> Vec<Error> {
 /// after an error.
 pub(super) fn clean(client: &mut Client, journal: &mut Journal) -> Vec<Error> {
     let mut errors = Vec::new();
-    let mut note = |result: Result<()>| errors.extend(result.err());
-    for device in std::mem::take(&mut journal.state.devices) {
-        note(undo_device(client, &device));
-    }
+    // What cannot be undone stays known, here and in the file, to be tried again.
+    journal.state.devices.retain(|device| {
+        let undone = undo_device(client, device);
+        let failed = undone.is_err();
+        errors.extend(undone.err());
+        failed
+    });
     journal.state.closed = false;
-    note(links::remove(client));
-    note(sysctl::restore(Path::new(SYSCTLS), journal));
-    // What could not be undone stays written down, for the next start to try again.
+    errors.extend(links::remove(client).err());
+    errors.extend(sysctl::restore(Path::new(SYSCTLS), journal).err());
     if errors.is_empty() {
         errors.extend(journal.remove().err());
     }

@@ -33,18 +33,23 @@ pub fn enable_jit(root: &Path, journal: &mut Journal) -> Result<()> {
     Ok(())
 }
 
-/// Puts everything back that is still as we set it.
+/// Puts everything back that is still as we set it. What cannot be written stays in the journal.
 pub fn restore(root: &Path, journal: &mut Journal) -> Result<()> {
     let mut first = Ok(());
-    for sysctl in std::mem::take(&mut journal.state.sysctls) {
+    journal.state.sysctls.retain(|sysctl| {
         let path = root.join(&sysctl.name);
         let is_ours = fs::read_to_string(&path).is_ok_and(|now| now.trim() == sysctl.set);
-        if is_ours {
-            let written =
-                fs::write(&path, &sysctl.before).context(|| format!("write {}", path.display()));
-            first = first.and(written);
+        if !is_ours {
+            return false;
         }
-    }
+        let written =
+            fs::write(&path, &sysctl.before).context(|| format!("write {}", path.display()));
+        let failed = written.is_err();
+        if first.is_ok() {
+            first = written;
+        }
+        failed
+    });
     first
 }
 
@@ -83,6 +88,22 @@ mod tests {
             assert_eq!(now, restored, "{what}");
             fs::remove_dir_all(root).unwrap();
         }
+    }
+
+    #[test]
+    fn what_cannot_be_put_back_stays_known() {
+        let root = root("stuck", "1");
+        let mut journal = Journal::open(&root).unwrap();
+        // A parameter that nobody can write.
+        journal.state.sysctls.push(SysctlState {
+            name: "kernel/ostype".into(),
+            before: "0".into(),
+            set: "Linux".into(),
+        });
+        let restored = restore(Path::new("/proc/sys"), &mut journal);
+        assert!(restored.is_err(), "{restored:?}");
+        assert_eq!(journal.state.sysctls.len(), 1);
+        fs::remove_dir_all(root).unwrap();
     }
 
     #[test]
