@@ -42,8 +42,9 @@ bench: ## cost of the BPF program, the direct path and DNS answers; needs root
 	cargo build --release --locked
 	@scripts/bench
 
+# The binary of routers: musl gives memory back that glibc keeps.
 soak: ## flows, dying nodes and reloads for 20 minutes; needs root
-	@scripts/packages build lab
-	cargo build --release --locked
+	@scripts/packages build lab cross
+	@cross/build $(shell uname -m)
 	cargo build --release --locked --example flow_peers
-	python3 lab/soak.py --seconds 1200
+	python3 lab/soak.py --dae dist/$(shell uname -m)/dae --seconds 1200

@@ -226,7 +226,6 @@ def body(undo, chosen):
     left, took = soak.open_flows(), time.monotonic() - began
     hold(left == 0, f"sessions: {left} left {took:.0f} s after the load ended")
     more = soak.descriptors() - idle_descriptors
-    # Empty pipes are kept for the next flow.
     hold(more <= chosen.spare, f"descriptors: {more} more than before")
     (cpu, wakes), began = soak.spent(), time.monotonic()
     time.sleep(IDLE_SECONDS)
@@ -247,7 +246,7 @@ def main():
     parser.add_argument("--seconds", type=int, default=120)
     parser.add_argument("--returned", type=float, default=0.5, help="datagrams that must")
     parser.add_argument("--failed", type=float, default=0.1, help="TCP flows that may")
-    parser.add_argument("--spare", type=int, default=32, help="descriptors that may be kept")
+    parser.add_argument("--spare", type=int, default=4, help="descriptors that may be kept")
     chosen = parser.parse_args()
     sys.exit(net.guarded(home.NAMESPACES, lambda undo: body(undo, chosen)))
 

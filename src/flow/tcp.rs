@@ -99,7 +99,8 @@ impl Tcp {
         }
     }
 
-    /// Once a second: ends what has been quiet for too long or broke unseen.
+    /// Once a second: ends what has been quiet for too long or broke unseen. After the last
+    /// connection the spare pipes go.
     pub fn sweep(&self, now: Instant) {
         self.connections.borrow_mut().retain(|_, entry| {
             match entry.connection.verdict(now, self.idle.get()) {
@@ -109,6 +110,9 @@ impl Tcp {
             }
             false
         });
+        if self.is_empty() {
+            self.pipes.clear();
+        }
     }
 
     pub fn clear(&self) {

@@ -81,6 +81,12 @@ impl PipePool {
         Some(ends)
     }
 
+    /// Closes the spare ones: nobody has needed any for a while.
+    pub fn clear(&self) {
+        self.small.borrow_mut().clear();
+        self.large.borrow_mut().clear();
+    }
+
     fn put(&self, ends: Ends) {
         let (spare, most) = match ends.large {
             Some(_) => (&self.large, MAX_LARGE),
@@ -192,6 +198,17 @@ mod tests {
             assert_eq!(spare(&pool), (SPARE, MAX_LARGE));
         }
         assert_eq!(large(&pipes(&pool, 40, SMALL)), 0);
+    }
+
+    #[test]
+    fn spare_pipes_are_closed_on_demand() {
+        let pool = Rc::<PipePool>::default();
+        let held = pipes(&pool, 1, LARGE);
+        drop((pipes(&pool, 3, LARGE), pipes(&pool, 3, SMALL)));
+        pool.clear();
+        assert_eq!((spare(&pool), pool.larges.get()), ((0, 0), 1));
+        drop(held);
+        assert_eq!((spare(&pool), pool.larges.get()), ((0, 1), 1));
     }
 
     #[test]
