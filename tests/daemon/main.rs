@@ -4,6 +4,7 @@
 #[path = "../bpf/mod.rs"]
 mod bpf;
 mod changes;
+mod doctor;
 mod flows;
 mod groups;
 mod home;
