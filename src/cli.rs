@@ -22,6 +22,7 @@ dae: transparent proxy and DNS forwarder
 
   dae run            run in the foreground until TERM or INT
   dae check          read the configuration and print every problem
+  dae doctor         what is wrong with this router, and what to do [--json]
   dae status         what the running daemon does [--json]
                      --queries [N]: the last DNS queries, where they are logged
   dae flows [N]      the newest proxied flows there are [--json]
@@ -44,7 +45,7 @@ dae: transparent proxy and DNS forwarder
   -r, --run-dir DIR   control socket and state (/var/run/dae)
       --state-dir DIR what outlives a reboot: choices of members (/etc/dae)
 
-Exit codes: 0 done; 1 failed, or the configuration has problems; 2 the command
+Exit codes: 0 done; 1 failed, or there are problems; 2 the command
 line makes no sense; 3 no daemon answers.
 ";
 
@@ -68,6 +69,11 @@ pub enum Command {
     Run,
     /// `dae check`.
     Check,
+    /// `dae doctor`.
+    Doctor {
+        /// For programs.
+        json: bool,
+    },
     /// `dae reload`.
     Reload {
         /// Flows of outbounds that are gone end at once.
@@ -206,7 +212,10 @@ impl Words {
     fn command(&mut self) -> Result<Command, lexopt::Error> {
         let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
         let is_status = names.first() == Some(&"status");
-        let has_json = matches!(names.first(), Some(&("status" | "flows" | "choose")));
+        let has_json = matches!(
+            names.first(),
+            Some(&("status" | "flows" | "choose" | "doctor"))
+        );
         let is_trace = names.first() == Some(&"trace");
         let for_trace = self.proto.is_some()
             || !self.domains.is_empty()
@@ -216,7 +225,7 @@ impl Words {
         let misplaced = [
             (
                 self.json && !has_json,
-                "--json goes with status, flows and choose",
+                "--json goes with status, flows, choose and doctor",
             ),
             (self.queries && !is_status, "--queries goes with status"),
             (
@@ -237,6 +246,7 @@ impl Words {
             _ if self.help => Command::Help,
             ["run"] => Command::Run,
             ["check"] => Command::Check,
+            ["doctor"] => Command::Doctor { json: self.json },
             ["reload"] => Command::Reload { abort: self.abort },
             ["suspend"] => Command::Suspend,
             ["resume"] => Command::Resume,
@@ -358,6 +368,8 @@ mod tests {
             ("suspend", Command::Suspend),
             ("resume", Command::Resume),
             ("clean", Command::Clean),
+            ("doctor", Command::Doctor { json: false }),
+            ("doctor --json", Command::Doctor { json: true }),
         ] {
             assert_eq!(words(line).unwrap().command, command, "{line}");
         }

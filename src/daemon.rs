@@ -9,7 +9,7 @@ mod choices;
 mod flows;
 mod listeners;
 pub mod load;
-mod networks;
+pub mod networks;
 mod outcome;
 mod parts;
 mod plumbing;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use dae::cli::{self, Cli, Command};
 use dae::control::{flows, groups, queries, socket, status};
+use dae::doctor::{self, page};
 use dae::{Error, Result, daemon, trace};
 use serde_json::Value;
 
@@ -35,6 +36,7 @@ fn execute(cli: Cli) -> Result<ExitCode> {
         Command::Run => daemon::run(&cli.config, &cli.run_dir, &cli.state_dir)?,
         Command::Clean => daemon::clean(&cli.run_dir)?,
         Command::Check => return check(&cli),
+        Command::Doctor { json } => return Ok(examine(&cli, json)),
         Command::Status { json } => return show_status(&cli, json),
         Command::Reload { abort: false } => return order(&cli, "reload", status::reloaded),
         Command::Reload { abort: true } => return order(&cli, "reload abort", status::reloaded),
@@ -64,6 +66,17 @@ fn check(cli: &Cli) -> Result<ExitCode> {
     }
     let _ = io::stderr().write_all(report.text.as_bytes());
     Ok(ExitCode::from(FAILED))
+}
+
+fn examine(cli: &Cli, json: bool) -> ExitCode {
+    let findings = doctor::examine(cli);
+    let (good, text) = page::render(&findings);
+    if json {
+        print(&format!("{:#}\n", page::document(&findings)));
+    } else {
+        print(&text);
+    }
+    ExitCode::from(if good { 0 } else { FAILED })
 }
 
 fn show_status(cli: &Cli, json: bool) -> Result<ExitCode> {

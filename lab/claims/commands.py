@@ -62,3 +62,17 @@ def status(lab, row):
     row.want(all(counted.values()), "counters that moved")
     page = lab.daemon.command("status").stdout
     row.want(all(rule in page for rule in counted), "every rule on the page for people")
+
+
+@claim("dae doctor finds nothing wrong, and leaves nothing")
+def doctor(lab, row):
+    row.did = "dae doctor"
+    before = lab.programs()
+    done = lab.daemon.command("doctor")
+    lines = done.stdout.splitlines()
+    wrong = [line for line in lines if not line.startswith("ok ")][:-1]
+    row.saw = f"{len(lines)} lines, exit code {done.returncode} {'; '.join(wrong)} {done.stderr}"
+    row.want(done.returncode == 0 and lines[-1] == "nothing wrong found", "nothing wrong")
+    for name in ("isp", "far", "first", "second", home.LAN, "127.0.0.1:5354"):
+        row.want(name in done.stdout, f"{name} in: {done.stdout}")
+    row.want(lab.programs() == before, f"{before} still")

@@ -59,6 +59,16 @@ def datagrams(lab, row, family):
         row.want(caller == router_wan(family), router_wan(family))
 
 
+@claim("dead: dae doctor says so, and what to do")
+def doctor(lab, row):
+    row.did = "dae doctor"
+    done = lab.daemon.command("doctor")
+    row.saw = "; ".join(line for line in done.stdout.splitlines() if not line.startswith("ok "))
+    row.want(done.returncode == 1, "exit code 1")
+    for words in ("was killed", "service dae restart", "dae clean", "takes the program"):
+        row.want(words in done.stdout, f"'{words}' in: {done.stdout}")
+
+
 @claim("restarted: proxied again, one program per device")
 def restarted(lab, row):
     row.did = "dae run over the remains"

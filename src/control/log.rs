@@ -1,7 +1,9 @@
-//! `*` Log lines on standard error, one per event: `level=warn event=flow.fail node=jp ...`.
+//! `*` Log lines, one per event: `level=warn event=flow.fail node=jp ...`. Warnings and errors go
+//! to standard error, all others to standard output.
 //!
-//! Callers use the `log` crate's macros with key-value pairs, `event` first. procd passes
-//! standard error on to the system log, which adds the time.
+//! Callers use the `log` crate's macros with key-value pairs, `event` first. procd passes both
+//! on to the system log, which adds the time: what comes from standard output as daemon.info,
+//! the rest as daemon.err.
 
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -20,14 +22,14 @@ const IDENTITY: [&str; 12] = [
     "place", "state", "number",
 ];
 
-struct Stderr {
+struct Streams {
     limiter: Mutex<Limiter>,
 }
 
 /// Starts logging at `level`. A second call only changes the level.
 pub fn init(level: LevelFilter) {
-    static LOGGER: OnceLock<Stderr> = OnceLock::new();
-    let logger = LOGGER.get_or_init(|| Stderr {
+    static LOGGER: OnceLock<Streams> = OnceLock::new();
+    let logger = LOGGER.get_or_init(|| Streams {
         limiter: Mutex::default(),
     });
     // The only failure is "already set", by ourselves.
@@ -35,7 +37,7 @@ pub fn init(level: LevelFilter) {
     log::set_max_level(level);
 }
 
-impl Log for Stderr {
+impl Log for Streams {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         // Libraries speak only when something is wrong with them.
         metadata.level() <= Level::Warn || metadata.target().starts_with("dae")
@@ -70,8 +72,13 @@ impl Log for Stderr {
                 line.text.push('\n');
             }
         }
-        // Nobody to tell when standard error is gone.
-        let _ = std::io::stderr().write_all(line.text.as_bytes());
+        let bytes = line.text.as_bytes();
+        // Nobody to tell when the stream is gone.
+        let _ = match record.level() {
+            Level::Error | Level::Warn => std::io::stderr().write_all(bytes),
+            // Flushed by the end of the line.
+            _ => std::io::stdout().write_all(bytes),
+        };
     }
 
     fn flush(&self) {}

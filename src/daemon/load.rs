@@ -34,6 +34,18 @@ pub fn read(path: &Path) -> Result<Loaded> {
     Ok(Loaded { config, image })
 }
 
+/// As [`read`], but says nothing: the error is the first problem as `dae check` prints it, and
+/// how many there are.
+pub fn quietly(path: &Path) -> std::result::Result<Loaded, (String, usize)> {
+    let first = |problems: Vec<String>| {
+        let count = problems.len();
+        (problems.into_iter().next().unwrap_or_default(), count)
+    };
+    let config = again(path).map_err(first)?;
+    let image = compile(path, &config).map_err(first)?;
+    Ok(Loaded { config, image })
+}
+
 /// Reads the configuration of a daemon that runs; the problems as `dae check` prints them. Its
 /// rules are not compiled.
 pub fn again(path: &Path) -> std::result::Result<Config, Vec<String>> {

@@ -48,7 +48,7 @@ impl Status {
     }
 
     /// Answers requests on the control socket: `status`, `reload`, `reload abort`, `suspend`,
-    /// `resume`, `flows`, `flows N`, `queries`, `queries N`, `names ADDRESS`,
+    /// `resume`, `probe` (of all DNS upstreams), `flows`, `flows N`, `queries`, `queries N`, `names ADDRESS`,
     /// `group NAME`, `choose GROUP MEMBER` and `choose GROUP auto`.
     pub async fn answer(self: Rc<Self>, request: String) -> Option<Value> {
         let order = match request.as_str() {
@@ -64,6 +64,11 @@ impl Status {
     fn tell(&self, request: &str) -> Option<Value> {
         match request.split_once(' ') {
             None if request == "status" => Some(self.document()),
+            None if request == "probe" => {
+                let dns = self.dns.as_ref();
+                dns.inspect(|dns| dns.probe_all());
+                Some(json!({ "ok": dns.is_some() }))
+            }
             None if request == "flows" => Some(self.flows(flows::USUAL)),
             Some(("flows", newest)) => Some(self.flows(newest.parse().ok()?)),
             None if request == "queries" => Some(self.queries(usize::MAX)),

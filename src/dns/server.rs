@@ -195,6 +195,12 @@ impl Server {
         self.carry_out();
     }
 
+    /// Asks every upstream something. What comes of it is in [`Self::stats`] a while later.
+    pub fn probe_all(self: &Rc<Self>) {
+        self.forwarder.borrow_mut().probe_all(Instant::now());
+        self.carry_out();
+    }
+
     /// Looks at the last queries.
     pub fn with_query_log<T>(&self, read: impl FnOnce(&QueryLog) -> T) -> T {
         read(self.forwarder.borrow().query_log())

@@ -186,6 +186,21 @@ fn filters(client: &mut Client, ifindex: u32) -> io::Result<usize> {
     Ok(count)
 }
 
+/// Whether our filter, of whichever instance, hangs on the ingress of a device.
+pub fn has_filter(client: &mut Client, ifindex: u32) -> io::Result<bool> {
+    let mut found = false;
+    let request = Request::new(libc::RTM_GETTFILTER, 0, &tcmsg(ifindex, 0, INGRESS, 0));
+    client.dump(request, |message| {
+        let ours = message.split::<20>().is_some_and(|(body, _)| {
+            let at = |offset| u32_at(body, offset);
+            let priority = at(16).map(|info| info >> 16);
+            (at(4), at(8), priority) == (Some(ifindex), Some(HANDLE), Some(PRIORITY))
+        });
+        found |= ours;
+    })?;
+    Ok(found)
+}
+
 /// `struct tcmsg`.
 fn tcmsg(ifindex: u32, handle: u32, parent: u32, info: u32) -> [u8; 20] {
     let mut body = [0; 20];

@@ -16,7 +16,8 @@
 
 use std::io;
 
-use super::netlink::{Client, Request};
+use super::look::Routing;
+use super::netlink::{Attrs, Client, Request, u32_at};
 use crate::error::{IoContext, Result};
 use crate::net::DELIVER_MARK;
 use crate::rules::Family;
@@ -30,9 +31,12 @@ const BACK: u32 = 202;
 /// Priority of the rule that delivers.
 const DELIVER: u32 = 203;
 
+/// So many policy rules of ours an IP version has.
+pub const RULES: usize = 2;
+
 /// The loopback device has this index in every network namespace (net/core/dev.c,
 /// LOOPBACK_IFINDEX).
-const LOOPBACK: u32 = 1;
+pub const LOOPBACK: u32 = 1;
 
 // include/uapi/linux/fib_rules.h
 const FR_ACT_TO_TBL: u8 = 1;
@@ -87,6 +91,39 @@ pub fn remove(client: &mut Client) -> Result<()> {
         first = first.and(routes);
     }
     first
+}
+
+/// What is there of an IP version, whoever has made it.
+pub fn count(client: &mut Client, family: Family) -> io::Result<Routing> {
+    let mut found = Routing::default();
+    let mut body = [0; 12];
+    body[0] = address_family(family);
+    let number = |attr: Option<&[u8]>| attr.and_then(|value| u32_at(value, 0));
+    let dump = |client: &mut Client, kind, each: &mut dyn FnMut(&[u8; 12], Attrs<'_>)| {
+        let listed = client.dump(Request::new(kind, 0, &body), |message| {
+            if let Some((body, attrs)) = message.split::<12>() {
+                each(body, attrs);
+            }
+        });
+        match listed {
+            // A kernel without this IP version.
+            Err(error) if is_one_of(&error, &ABSENT) => Ok(()),
+            other => other,
+        }
+    };
+    dump(client, libc::RTM_GETRULE, &mut |_, attrs| {
+        let priority = number(attrs.get(FRA_PRIORITY));
+        let ours = priority == Some(BACK) || priority == Some(DELIVER);
+        found.rules += usize::from(ours && number(attrs.get(FRA_FWMARK)) == Some(DELIVER_MARK));
+    })?;
+    dump(client, libc::RTM_GETROUTE, &mut |body, attrs| {
+        let table = number(attrs.get(libc::RTA_TABLE));
+        found.routes += usize::from(table == Some(TABLE));
+        let main = table == Some(u32::from(libc::RT_TABLE_MAIN));
+        let default = body[1] == 0 && body[7] == libc::RTN_UNICAST;
+        found.defaults += usize::from(main && default);
+    })?;
+    Ok(found)
 }
 
 fn until_absent(mut remove: impl FnMut() -> io::Result<()>) -> io::Result<()> {

@@ -6,7 +6,7 @@
 //! ([`devices`] finds them, [`attach`] is one hook), [`links`] makes the route, [`addresses`] tells
 //! it which packets are for the router itself. [`datapath`] is the life of all that. [`claim`] keeps
 //! a second instance out, [`state`] is the journal of what a dead process leaves behind, [`clean`]
-//! undoes it. Other rules come as another object in [`swap`]; [`flows`] and [`counters`] say what
+//! undoes it, [`look`] changes nothing. Other rules come as another object in [`swap`]; [`flows`] and [`counters`] say what
 //! of the old one goes on. Whatever happens here, a packet passes when the daemon is gone, unless
 //! a kill switch was asked for: the program looks for our sockets every time it would do more than
 //! let one pass.
@@ -24,6 +24,7 @@ mod fill;
 mod flows;
 mod hooks;
 mod links;
+mod look;
 mod netlink;
 mod nodes;
 mod object;
@@ -40,6 +41,8 @@ pub use counters::Counters;
 pub use datapath::Datapath;
 pub use flows::{FlowEntry, FlowKey};
 pub use hooks::{AttachedDevice, HookKind};
+pub use links::RULES;
+pub use look::{Routing, Seen, Trial, look, try_out};
 pub use netlink::RouteMonitor;
 pub use object::{Object, PROGRAM_ETHER, PROGRAM_IP};
 pub use ports::Ports;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::home::{Home, stop};
+use crate::home::{Home, said, stop};
 use crate::resolver::{Upstream, lookup};
 
 const WAIT: Duration = Duration::from_secs(20);
@@ -164,7 +164,7 @@ fn queries_leave_by_the_member_that_works_and_all_of_it_is_shown() {
     ] {
         assert!(metrics.contains(line), "{line} in {metrics}");
     }
-    let said = String::from_utf8(stop(dae).stderr).unwrap();
+    let said = said(&stop(dae));
     assert!(
         said.contains("event=node node=a network=tcp4 state=dead"),
         "{said}"
@@ -252,7 +252,7 @@ fn a_link_that_is_down_kills_nobody_and_all_are_checked_when_it_is_back() {
     // And it is seen who is not there any more, as there is something that works.
     drop(node);
     until(&home, "dead", life("a", "tcp4", "dead"));
-    let said = String::from_utf8(stop(dae).stderr).unwrap();
+    let said = said(&stop(dae));
     assert!(said.contains("event=uplink state=down"), "{said}");
     assert!(said.contains("event=uplink state=up"), "{said}");
 }

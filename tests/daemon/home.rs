@@ -26,8 +26,14 @@ impl Home {
 
     /// `dae run` in the router with the run folder of that name.
     pub fn spawn(&self, config: &str, run_dir: &str) -> Child {
+        self.command(config, run_dir).spawn().unwrap()
+    }
+
+    /// What [`Self::spawn`] runs.
+    pub fn command(&self, config: &str, run_dir: &str) -> Command {
         let path = self.write(config, run_dir);
-        Command::new("ip")
+        let mut command = Command::new("ip");
+        command
             .args(["netns", "exec", &self.network.router.name])
             .args([env!("CARGO_BIN_EXE_dae"), "run", "-c"])
             .arg(path)
@@ -35,9 +41,9 @@ impl Home {
             .arg(self.folder.join(run_dir))
             .arg("--state-dir")
             .arg(self.folder.join("state"))
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
     }
 
     /// Writes the configuration of the daemon with that run folder.
@@ -64,7 +70,11 @@ impl Home {
 
     /// As [`Self::spawn`], and waits until it answers.
     pub fn start(&self, config: &str, run_dir: &str) -> Child {
-        let mut child = self.spawn(config, run_dir);
+        self.answers(self.spawn(config, run_dir), run_dir)
+    }
+
+    /// Waits until it answers.
+    pub fn answers(&self, mut child: Child, run_dir: &str) -> Child {
         let end = Instant::now() + Duration::from_secs(10);
         while self.status(run_dir).is_none() {
             assert!(child.try_wait().unwrap().is_none(), "{}", words(child));
@@ -92,11 +102,17 @@ impl Drop for Home {
     }
 }
 
-/// TERM, and everything it said.
+/// TERM, and what came of it.
 pub fn stop(child: Child) -> Output {
     let pid = nix::unistd::Pid::from_raw(child.id() as i32);
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
     child.wait_with_output().unwrap()
+}
+
+/// Everything it said, as far as that matters: the rest first.
+pub fn said(output: &Output) -> String {
+    let streams = [&output.stdout[..], &output.stderr].concat();
+    String::from_utf8_lossy(&streams).into_owned()
 }
 
 /// What a process said that ends by itself, and soon.
@@ -107,6 +123,5 @@ pub fn words(mut child: Child) -> String {
     }
     // Does nothing to one that has ended.
     child.kill().unwrap();
-    let output = child.wait_with_output().unwrap();
-    String::from_utf8_lossy(&output.stderr).into_owned()
+    said(&child.wait_with_output().unwrap())
 }

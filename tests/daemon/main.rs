@@ -4,6 +4,7 @@
 #[path = "../bpf/mod.rs"]
 mod bpf;
 mod changes;
+mod doctor;
 mod flows;
 mod groups;
 mod home;
@@ -32,6 +33,32 @@ fn every_problem_of_a_configuration_is_logged() {
         "run",
     ));
     assert!(said.contains("frob") && said.contains("brof"), "{said}");
+}
+
+#[test]
+fn what_is_wrong_is_said_on_another_stream_than_the_rest() {
+    let home = Home::new();
+    let config = format!("{MAIN}{LAN}\tlist interface 'lna0'\n\toption log_level 'debug'\n{DNS}");
+    let output = stop(home.start(&config, "run"));
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let (calm, wrong) = (text(&output.stdout), text(&output.stderr));
+    assert!(
+        calm.contains("event=start") && calm.contains("level=debug"),
+        "{calm}"
+    );
+    assert!(wrong.contains("event=kernel.no_device"), "{wrong}");
+    let fits = |line: &str, levels: [&str; 2]| levels.iter().any(|it| line.starts_with(it));
+    assert!(
+        calm.lines()
+            .all(|it| fits(it, ["level=info", "level=debug"])),
+        "{calm}"
+    );
+    assert!(
+        wrong
+            .lines()
+            .all(|it| fits(it, ["level=warn", "level=error"])),
+        "{wrong}"
+    );
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::home::{Home, stop};
+use crate::home::{self, Home, stop};
 use crate::resolver::{Load, Upstream, lookup};
 
 const FIRST: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
@@ -106,7 +106,7 @@ fn a_bad_configuration_changes_nothing_and_says_why() {
     assert_eq!(last(&home)["ok"], true);
     assert_eq!(lookup(router, server(), "b.example"), Some(SECOND));
     let output = stop(dae);
-    let log = String::from_utf8_lossy(&output.stderr);
+    let log = home::said(&output);
     let line = |level: &str, words: &str| {
         let mut lines = log.lines();
         lines.any(|line| line.starts_with(level) && line.contains(words))

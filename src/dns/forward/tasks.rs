@@ -1,7 +1,8 @@
 //! Questions of our own: to make an answer new, to see whether an upstream is back, to find the
 //! address of one, to know whether a name has addresses of the preferred family.
 //!
-//! Each begins with a query of a client, so an idle forwarder asks nothing.
+//! Each begins with a query of a client, or an order of the owner, so an idle forwarder asks
+//! nothing.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -79,6 +80,23 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         }
     }
 
+    /// Asks every upstream a question that all of them can answer, for whoever looks for a
+    /// fault: counters and health say what came of it.
+    pub fn probe_all(&mut self, now: Instant) {
+        let Some(question) = Question::of("", rtype::SOA) else {
+            return;
+        };
+        for upstream in self.upstreams.ids() {
+            let key = Key {
+                question: question.to_owned(),
+                flags: flag::RD,
+                dnssec_ok: false,
+                lane: Lane::Probe(upstream),
+            };
+            self.begin_probe(now, key, Server::Upstream(upstream));
+        }
+    }
+
     fn probe_one(&mut self, now: Instant, id: FlightId, lane: Lane, server: Server) {
         let Some(flight) = self.flights.get(id) else {
             return;
@@ -89,6 +107,10 @@ impl<C: Clone + PartialEq> Forwarder<C> {
             dnssec_ok: flight.key.dnssec_ok,
             lane,
         };
+        self.begin_probe(now, key, server);
+    }
+
+    fn begin_probe(&mut self, now: Instant, key: Key, server: Server) {
         if let Some(id) = self.begin_task(now, key, Task::Probe) {
             self.stats.probes += 1;
             self.ask_server(now, id, server);

@@ -1,0 +1,221 @@
+//! What the router needs of others: the way out, the firewall, DNS, nodes, room. Pure.
+
+use serde_json::Value;
+
+use super::facts::{Facts, Settings};
+use super::judge::{SETTLED, rows};
+use super::page::Findings;
+
+/// 2025 began so many seconds after 1970: certificates in use now are younger.
+const BEGINNING: u64 = 1_735_689_600;
+/// Free memory below which a start may fail, kB.
+const LEAST_MEMORY: u64 = 8 * 1024;
+/// Free space below which a folder counts as full, kB.
+const LEAST_SPACE: u64 = 64;
+
+/// Services that catch the same packets.
+const RIVALS: [&str; 15] = [
+    "daed",
+    "passwall",
+    "passwall2",
+    "openclash",
+    "clash",
+    "mihomo",
+    "nikki",
+    "homeproxy",
+    "shadowsocksr",
+    "ssrp",
+    "vssr",
+    "v2raya",
+    "xray",
+    "sing-box",
+    "redsocks",
+];
+
+impl Findings {
+    pub(super) fn internet(&mut self, facts: &Facts) {
+        let Ok(seen) = &facts.seen else { return };
+        let check = "internet";
+        match seen.routing.map(|it| it.defaults > 0) {
+            [false, false] => {
+                let words = "there is no default route";
+                self.bad(check, words, "is the WAN up? ifstatus wan; ifup wan");
+            }
+            [true, true] => self.good(check, "default routes of IPv4 and IPv6"),
+            [true, false] => self.good(check, "a default route of IPv4, none of IPv6"),
+            [false, true] => self.good(check, "a default route of IPv6, none of IPv4"),
+        }
+    }
+
+    pub(super) fn firewall(&mut self, facts: &Facts) {
+        let Some(chain) = &facts.input_chain else {
+            return;
+        };
+        let check = "firewall";
+        match chain.contains(&format!("{:#x}", crate::net::DELIVER_MARK)) {
+            true => self.good(check, "lets in what dae has taken"),
+            false => {
+                let words = "zones that reject input drop what dae has taken";
+                self.bad(check, words, "service firewall restart");
+            }
+        }
+    }
+
+    pub(super) fn dns(&mut self, facts: &Facts) {
+        let check = "dns";
+        if let Ok(Settings { dns: false, .. }) = facts.config {
+            return self.good(check, "switched off: queries pass dae by");
+        }
+        for (address, outcome) in &facts.listeners {
+            let ask = "see the upstreams below";
+            match outcome {
+                Ok((ms, 0 | 3)) => self.good(check, format!("{address} answers, {ms} ms")),
+                Ok((_, code)) => {
+                    let words = format!("{address} answers with an error (code {code})");
+                    self.bad(check, words, ask);
+                }
+                Err(reason) => {
+                    let words = format!("{address} does not answer: {reason}");
+                    self.bad(check, words, "service dae restart");
+                }
+            }
+        }
+        let Some(status) = facts.status() else { return };
+        for (row, before) in upstreams(&status["dns"]["upstreams"], &facts.before) {
+            self.upstream(row, before);
+        }
+        if facts.is_attached()
+            && status["packets"]["dns"] == 0
+            && status["uptime_s"].as_u64() > Some(SETTLED)
+        {
+            let words = "no query of the LAN has come by since the start";
+            let cure = "do clients use DNS over HTTPS, or ask somebody on the LAN?";
+            self.unsure(check, words, cure);
+        }
+    }
+
+    fn upstream(&mut self, row: &Value, before: &Value) {
+        let check = "upstream";
+        let name = row["name"].as_str().unwrap_or_default();
+        let transport = row["transport"].as_str().unwrap_or_default();
+        if answered(row, before) {
+            let ms = row["latency_ms"].as_f64().unwrap_or_default();
+            let words = format!("'{name}' ({transport}) answers, {ms:.0} ms");
+            return match row["udp_dead"] == true {
+                true => self.bad(check, words + ", but not by UDP", "write tcp:// or tls://"),
+                false => self.good(check, words),
+            };
+        }
+        let why = match (
+            grown(row, before, "failures"),
+            grown(row, before, "timeouts"),
+        ) {
+            (0, _) => "is silent",
+            _ => "cannot be reached, or breaks off",
+        };
+        let cure = format!("is its url right, and its way up? logread -e {name}");
+        self.bad(check, format!("'{name}' ({transport}) {why}"), &cure);
+    }
+
+    /// A node without IPv6 is no problem while it works by IPv4.
+    pub(super) fn nodes(&mut self, facts: &Facts) {
+        let all: Vec<&Value> = facts.rows("nodes").collect();
+        for (at, first) in all.iter().enumerate() {
+            if all[..at].iter().any(|it| it["node"] == first["node"]) {
+                continue;
+            }
+            let name = first["node"].as_str().unwrap_or_default();
+            let of_it = || all.iter().filter(|it| it["node"] == first["node"]);
+            let in_life = |life: &str| {
+                let those = of_it().filter(|it| it["life"] == life);
+                let networks = those.filter_map(|it| it["network"].as_str());
+                networks.collect::<Vec<_>>().join(" ")
+            };
+            let dead = in_life("dead");
+            if of_it().all(|it| it["life"] == "dead") {
+                let cure = format!("is its url right, and does it run? logread -e {name}");
+                self.bad("node", format!("'{name}' is dead ({dead})"), &cure);
+            } else {
+                let others = if dead.is_empty() {
+                    String::new()
+                } else {
+                    format!(", dead in {dead}")
+                };
+                let alive = in_life("alive");
+                let words = if alive.is_empty() {
+                    "not known yet"
+                } else {
+                    &alive
+                };
+                self.good("node", format!("'{name}': {words}{others}"));
+            }
+        }
+    }
+
+    pub(super) fn machine(&mut self, facts: &Facts) {
+        if facts.time < BEGINNING {
+            let words = "years behind: no certificate will be believed";
+            self.bad("clock", words, "service sysntpd restart, or date -s");
+        } else {
+            self.good("clock", "plausible");
+        }
+        if let Some(kb) = facts.memory {
+            match kb < LEAST_MEMORY {
+                true => {
+                    let cure = "stop other services; lower max_flows and cache_bytes";
+                    self.bad("memory", format!("{kb} kB are free"), cure);
+                }
+                false => self.good("memory", format!("{} MB are free", kb / 1024)),
+            }
+        }
+        for (folder, kb) in &facts.space {
+            if *kb < LEAST_SPACE {
+                let words = format!("{folder} is full, {kb} kB are free");
+                self.bad("space", words, "remove what is not needed there");
+            }
+        }
+    }
+
+    pub(super) fn rivals(&mut self, facts: &Facts) {
+        for name in facts
+            .services
+            .iter()
+            .filter(|it| RIVALS.contains(&it.as_str()))
+        {
+            let words = format!("service {name} is enabled and may catch the same packets");
+            self.unsure(
+                "others",
+                words,
+                &format!("service {name} stop; service {name} disable"),
+            );
+        }
+    }
+}
+
+/// The rows of upstreams that are configured, each with what it was before.
+fn upstreams<'a>(
+    after: &'a Value,
+    before: &'a Value,
+) -> impl Iterator<Item = (&'a Value, &'a Value)> {
+    let configured = rows(after).filter(|row| row["name"] != "asis");
+    configured.filter_map(|row| {
+        let old = rows(before).find(|it| it["name"] == row["name"]);
+        Some((row, old?))
+    })
+}
+
+fn grown(row: &Value, before: &Value, key: &str) -> u64 {
+    let of = |row: &Value| row[key].as_u64().unwrap_or_default();
+    of(row).saturating_sub(of(before))
+}
+
+fn answered(row: &Value, before: &Value) -> bool {
+    ["answered_udp", "answered_stream"]
+        .iter()
+        .any(|key| grown(row, before, key) > 0)
+}
+
+/// Whether every upstream has answered since `before`: then there is nothing to wait for.
+pub fn all_answered(after: &Value, before: &Value) -> bool {
+    upstreams(after, before).all(|(row, before)| answered(row, before))
+}
