@@ -10,6 +10,7 @@ pub mod control;
 pub mod daemon;
 pub mod dns;
 pub mod error;
+pub mod features;
 pub mod flow;
 pub mod kernel;
 pub mod net;
