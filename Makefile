@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 # The work is done by scripts/, cross/build and lab/run.
 
-.PHONY: help build dist lab test lint fuzz size bench soak
+.PHONY: help build dist lab test lint fuzz size reproduce bench soak
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 
 build: ## the daemon for this machine, at target/release/dae
 	@scripts/packages build
@@ -12,7 +12,7 @@ build: ## the daemon for this machine, at target/release/dae
 
 dist: ## router binaries, packages and signed feeds in dist/ (docs/openwrt.md)
 	@scripts/packages build cross openwrt
-	@cross/build aarch64 mipsel x86_64
+	@cross/build aarch64 mipsel x86_64 mipsel-mini
 	@scripts/size
 	@scripts/feed
 
@@ -34,8 +34,12 @@ fuzz: ## random input for ten minutes
 
 size: ## sizes of the router binaries against their budget
 	@scripts/packages build cross
-	@cross/build aarch64 mipsel x86_64
+	@cross/build aarch64 mipsel x86_64 mipsel-mini
 	@scripts/size
+
+reproduce: ## whether two builds in two folders have the same bytes
+	@scripts/packages build cross openwrt
+	@scripts/reproducible
 
 bench: ## cost of the BPF program, the direct path and DNS answers; needs root
 	@scripts/packages build lab bench

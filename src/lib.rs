@@ -11,6 +11,7 @@ pub mod daemon;
 pub mod dns;
 pub mod doctor;
 pub mod error;
+pub mod features;
 pub mod flow;
 pub mod kernel;
 pub mod net;

@@ -53,7 +53,7 @@ fn execute(cli: Cli) -> Result<ExitCode> {
         Command::HelpConfig { markdown: true } => print(&dae::config::markdown()),
         Command::HelpConfig { markdown: false } => print(&dae::config::help_text()),
         Command::Help => print(cli::HELP),
-        Command::Version => print(concat!("dae ", env!("CARGO_PKG_VERSION"), "\n")),
+        Command::Version => print(&dae::features::version()),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -10,17 +10,17 @@ from feedlib.recipe import folders_of, installed_files
 
 # Fields of a package's information.
 NAME, VERSION, HASHES, DESCRIPTION, ARCH, LICENSE, ORIGIN = range(1, 8)
-INSTALLED_SIZE, FILE_SIZE, DEPENDS = 0x0C, 0x0D, 0x0F
+INSTALLED_SIZE, FILE_SIZE, DEPENDS, PROVIDES = 0x0C, 0x0D, 0x0F, 0x10
 # A dependency: any version (equal, less or greater), and the word that turns it round.
 ANY_VERSION, CONFLICT = 7, 16
 # Scripts.
 POST_INSTALL, PRE_DEINSTALL, POST_DEINSTALL, POST_UPGRADE = 3, 4, 5, 7
 
 # What OpenWrt's own packages begin with; default_postinst enables and starts services.
-HEAD = """[ -s "${IPKG_INSTROOT}/lib/functions.sh" ] || exit 0
-. "${IPKG_INSTROOT}/lib/functions.sh"
-export root="${IPKG_INSTROOT}"
-export pkgname="dae"
+HEAD = """[ -s "${{IPKG_INSTROOT}}/lib/functions.sh" ] || exit 0
+. "${{IPKG_INSTROOT}}/lib/functions.sh"
+export root="${{IPKG_INSTROOT}}"
+export pkgname="{name}"
 """
 NO_SCRIPT = '[ "${IPKG_NO_SCRIPT}" = "1" ] && exit 0\n'
 SHELL = "#!/bin/sh\n"
@@ -28,10 +28,11 @@ SHELL = "#!/bin/sh\n"
 
 def scripts(recipe):
     """{number: text}. apk has one of its own for an upgrade, in which nothing is stopped first."""
-    after = NO_SCRIPT + HEAD + "default_postinst\n" + recipe.block("postinst").removeprefix(SHELL)
+    head = HEAD.format(name=recipe.name)
+    after = NO_SCRIPT + head + "default_postinst\n" + recipe.block("postinst").removeprefix(SHELL)
     return {
         POST_INSTALL: SHELL + after,
-        PRE_DEINSTALL: SHELL + HEAD + "default_prerm\n",
+        PRE_DEINSTALL: SHELL + head + "default_prerm\n",
         POST_DEINSTALL: recipe.block("postrm"),
         POST_UPGRADE: SHELL + "export PKG_UPGRADE=1\n" + after,
     }
@@ -39,7 +40,7 @@ def scripts(recipe):
 
 def with_lists(recipe, files):
     """The files, and those in which default_postinst and sysupgrade look the package up."""
-    place = "lib/apk/packages/dae"
+    place = f"lib/apk/packages/{recipe.name}"
     sums = "".join(f"{path} {hashlib.sha256(files[path.lstrip('/')][1]).hexdigest()}\n"
                    for path in recipe.conffiles)
     return {
@@ -50,22 +51,29 @@ def with_lists(recipe, files):
     }
 
 
+def names(tree, wanted):
+    """An array of dependencies, each a name and how its version is to match."""
+    return tree.array(
+        tree.fields({1: tree.text(name), **({3: tree.number(match)} if match else {})})
+        for name, match in sorted(wanted))
+
+
 def information(tree, recipe, architecture, size, more):
     """The object that a package and an index share."""
     wanted = [(name, None) for name in recipe.depends]
     wanted += [(name, ANY_VERSION | CONFLICT) for name in recipe.conflicts]
-    depends = tree.array(
-        tree.fields({1: tree.text(name), **({3: tree.number(match)} if match else {})})
-        for name, match in sorted(wanted))
+    if recipe.provides:
+        provided = [(name, None) for name in recipe.provides]
+        more = {PROVIDES: names(tree, provided), **more}
     return tree.fields({
-        NAME: tree.text("dae"),
+        NAME: tree.text(recipe.name),
         VERSION: tree.text(recipe.version),
         DESCRIPTION: tree.text(recipe.description),
         ARCH: tree.text(architecture),
         LICENSE: tree.text(recipe.license),
         ORIGIN: tree.text("dae"),
         INSTALLED_SIZE: tree.number(size),
-        DEPENDS: depends,
+        DEPENDS: names(tree, wanted),
         **more,
     })
 
@@ -116,13 +124,13 @@ def build(recipe, architecture, binary, key):
     start = (hole & 0x0FFFFFFF) + 1
     blob[start:start + 20] = hashlib.sha256(blob).digest()[:20]
     package = adb.container(adb.PACKAGE, bytes(blob), key, data)
-    return package, (architecture, size, hashlib.sha256(blob).digest(), len(package))
+    return package, (recipe, architecture, size, hashlib.sha256(blob).digest(), len(package))
 
 
-def index(recipe, entries, key):
+def index(entries, key):
     """packages.adb of a feed."""
     tree = adb.Tree()
     packages = [information(tree, recipe, architecture, size, {
         HASHES: tree.blob(digest), FILE_SIZE: tree.number(length)})
-        for architecture, size, digest, length in entries]
+        for recipe, architecture, size, digest, length in entries]
     return adb.container(adb.INDEX, tree.finish(tree.fields({2: tree.array(packages)})), key)

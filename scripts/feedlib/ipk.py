@@ -55,10 +55,11 @@ def plain(members, time):
 def control(recipe, architecture, size):
     """The control file."""
     fields = {
-        "Package": "dae",
+        "Package": recipe.name,
         "Version": recipe.version,
         "Depends": ", ".join(recipe.depends),
         "Conflicts": ", ".join(recipe.conflicts),
+        "Provides": ", ".join(recipe.provides),
         "Source": "openwrt",
         "SourceName": "dae",
         "License": recipe.license,
@@ -68,7 +69,7 @@ def control(recipe, architecture, size):
         "Installed-Size": str(size),
         "Description": recipe.description,
     }
-    return "".join(f"{name}: {value}\n" for name, value in fields.items())
+    return "".join(f"{name}: {value}\n" for name, value in fields.items() if value)
 
 
 def build(recipe, architecture, binary):

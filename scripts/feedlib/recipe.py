@@ -8,12 +8,13 @@ import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
-# The architecture strings that each binary serves. They differ in tuning only: mipsel is built
-# for the 24kc, which the 74kc understands, aarch64 for ARMv8.0.
-ARCHITECTURES = {
-    "aarch64": ("aarch64_cortex-a53", "aarch64_cortex-a72", "aarch64_generic"),
-    "mipsel": ("mipsel_24kc", "mipsel_74kc"),
-    "x86_64": ("x86_64",),
+# The package of each binary, and the architecture strings it serves. They differ in tuning only:
+# mipsel is built for the 24kc, which the 74kc understands, aarch64 for ARMv8.0.
+BINARIES = {
+    "aarch64": ("dae", ("aarch64_cortex-a53", "aarch64_cortex-a72", "aarch64_generic")),
+    "mipsel": ("dae", ("mipsel_24kc", "mipsel_74kc")),
+    "x86_64": ("dae", ("x86_64",)),
+    "mipsel-mini": ("dae-mini", ("mipsel_24kc", "mipsel_74kc")),
 }
 
 
@@ -22,18 +23,20 @@ class Failure(Exception):
 
 
 class Recipe:
-    """What openwrt/Makefile and Cargo.toml say of the package, and the time of its contents."""
+    """What openwrt/Makefile and Cargo.toml say of a package, and the time of its contents."""
 
-    def __init__(self):
+    def __init__(self, name):
+        self.name = name
         self.text = (ROOT / "openwrt/Makefile").read_text(encoding="utf-8")
         cargo = (ROOT / "Cargo.toml").read_text(encoding="utf-8")
         number = re.search(r'^version = "(.*)"$', cargo, re.MULTILINE)[1]
         self.version = f"{number}-r{self.setting('PKG_RELEASE')}"
         self.license = self.setting("PKG_LICENSE")
         self.section = self.setting("SECTION")
-        depends = self.setting("DEPENDS").split()
-        self.depends = [word[1:] for word in depends if word.startswith("+")]
-        self.conflicts = self.setting("CONFLICTS").split()
+        depends = [*self.setting("DEPENDS").split(), *self.own("DEPENDS+").split()]
+        self.depends = [word.lstrip("+=") for word in depends if "+" in word]
+        self.conflicts = self.own("CONFLICTS:").split()
+        self.provides = self.own("PROVIDES:").split()
         self.conffiles = self.block("conffiles").split()
         lines = (line.strip() for line in self.block("description").splitlines())
         self.description = " ".join(lines)
@@ -46,13 +49,25 @@ class Recipe:
             raise Failure(f"openwrt/Makefile has no {name}")
         return found[1].strip()
 
+    def own(self, setting):
+        """The value of a setting among those of the package alone; empty if it has none."""
+        found = re.search(rf"^\s*{re.escape(setting)}=(.*)$", self.defined(self.name),
+                          re.MULTILINE)
+        return found[1].strip() if found else ""
+
     def block(self, name):
-        """The text between define Package/dae/NAME and endef, as the shell would see it."""
-        found = re.search(rf"^define Package/dae/{name}\n(.*?)^endef$", self.text,
+        """The text of Package/PACKAGE/NAME, as the shell would see it."""
+        same = f"Package/{self.name}/{name}=$(Package/dae/{name})\n"
+        owner = "dae" if same in self.text else self.name
+        return self.defined(f"{owner}/{name}").replace("$$", "$")
+
+    def defined(self, name):
+        """The text between define Package/NAME and endef."""
+        found = re.search(rf"^define Package/{name}\n(.*?)^endef$", self.text,
                           re.MULTILINE | re.DOTALL)
         if not found:
-            raise Failure(f"openwrt/Makefile has no Package/dae/{name}")
-        return found[1].replace("$$", "$")
+            raise Failure(f"openwrt/Makefile has no Package/{name}")
+        return found[1]
 
 
 def epoch():

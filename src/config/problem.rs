@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::uci::Place;
+use crate::features::Feature;
 
 /// Problems told of one file; how many more there are is told in one further line.
 pub const MAX_PROBLEMS: usize = 200;
@@ -51,6 +52,23 @@ impl Wrong {
             write: write.into(),
         }
     }
+}
+
+/// Refuses what needs a feature that this program was built without. `otherwise` is what to write
+/// to go without it.
+pub(super) fn required(feature: Feature, otherwise: &str) -> Result<(), Wrong> {
+    match feature.built_in {
+        true => Ok(()),
+        false => Err(absent(feature, otherwise)),
+    }
+}
+
+/// The refusal.
+pub(super) fn absent(feature: Feature, otherwise: &str) -> Wrong {
+    Wrong::new(
+        format!("this dae was built without {}", feature.name),
+        format!("install the full package dae, or {otherwise}"),
+    )
 }
 
 /// Collects the problems of one file, at most [`MAX_PROBLEMS`].

@@ -1,5 +1,7 @@
 //! `*` The metrics endpoint: `GET /metrics` on a loopback address.
 
+mod request;
+
 use std::cell::Cell;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,7 +10,8 @@ use std::time::Duration;
 
 use futures_lite::{AsyncReadExt as _, AsyncWriteExt as _, FutureExt as _, future};
 
-use super::request::{self, MAX_HEAD, Reply};
+use request::{MAX_HEAD, Reply};
+
 use crate::error::{IoContext as _, Result};
 use crate::net::reactor::{self, Interest, Source, Timer};
 

@@ -20,6 +20,7 @@ pub mod forward;
 pub mod frame;
 pub mod health;
 pub mod hosts;
+#[cfg_attr(not(feature = "https"), path = "http2_absent.rs")]
 pub mod http2;
 pub mod querylog;
 pub mod rebind;

@@ -19,8 +19,8 @@ pub mod reserve;
 mod sockaddr;
 pub mod splice;
 pub mod stream;
+#[cfg_attr(not(feature = "tls"), path = "tls_absent.rs")]
 pub mod tls;
-mod tls_verify;
 
 /// SO_MARK of every socket of the daemon: what it sends is not intercepted again, and the
 /// BPF program takes a listener for ours only when it carries this mark.

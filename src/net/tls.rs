@@ -4,6 +4,8 @@
 //! connection costs no key exchange with certificates. Reading and writing of a [`Stream`] go
 //! side by side, in one task or two of the same thread.
 
+mod verify;
+
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -19,9 +21,9 @@ use rustls::sign::SigningKey;
 use rustls::{ClientConfig, ClientConnection};
 
 use super::reactor::Source;
-use super::tls_verify::{ALGORITHMS, Verifier};
+use verify::{ALGORITHMS, Verifier};
 
-pub use super::tls_verify::{Anchors, Checks};
+pub use verify::{Anchors, Checks};
 
 /// Roots of the system: OpenWrt's package `ca-bundle`, Debian's `ca-certificates`.
 pub const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";

@@ -3,10 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{PORT_FORM, bad_scheme, link_port, split_port};
-use crate::config::problem::Wrong;
+use crate::config::problem::{Wrong, required};
 use crate::config::spec::Spec;
 use crate::config::types::Transport;
 use crate::config::values::{host, usable};
+use crate::features;
 
 /// Schemes of upstreams that later versions may have, or that other programs have.
 const LATER: [&str; 8] = ["quic", "h3", "dot", "doh", "doq", "sdns", "http", "http3"];
@@ -61,6 +62,7 @@ pub(in crate::config) fn upstream(_: &Spec, text: &str) -> Result<UpstreamLink, 
         "https" => (Transport::Https, 443),
         other => return Err(bad_scheme(other, &LATER, &KNOWN, FORM)),
     };
+    built_in(transport)?;
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, tail) = rest.split_at_checked(end).unwrap_or((rest, ""));
     if authority.contains('@') {
@@ -92,6 +94,16 @@ pub(in crate::config) fn upstream(_: &Spec, text: &str) -> Result<UpstreamLink, 
         port,
         path,
     })
+}
+
+/// Whether this program can speak it.
+fn built_in(transport: Transport) -> Result<(), Wrong> {
+    match transport {
+        Transport::Udp | Transport::Tcp | Transport::TcpUdp => Ok(()),
+        Transport::Tls => required(features::TLS, "write tcp+udp://"),
+        Transport::Https if features::TLS.built_in => required(features::HTTPS, "write tls://"),
+        Transport::Https => required(features::HTTPS, "write tcp+udp://"),
+    }
 }
 
 /// What stands behind the authority. It goes into a request as it is (RFC 9110, 7.1: path and

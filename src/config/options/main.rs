@@ -130,7 +130,7 @@ pub static DRAIN: Opt<u32> = Opt::new(
 pub static METRICS: Opt<SocketAddr> = Opt::new(
     "metrics",
     Text("an address of the router itself and a port, like 127.0.0.1:9153 or [::1]:9153"),
-    values::loopback,
+    values::metrics,
     "Where counters can be read as /metrics over HTTP, in the form of Prometheus. Nowhere unless \
      written.",
 );

@@ -8,8 +8,9 @@ use crate::rules::net::{Net, NetError};
 use crate::rules::port::{PortError, PortRange};
 
 use super::not_in_form;
-use crate::config::problem::{Wrong, show};
+use crate::config::problem::{Wrong, required, show};
 use crate::config::spec::Spec;
+use crate::features;
 
 /// An address that one can speak to.
 pub(in crate::config) fn address(spec: &Spec, text: &str) -> Result<IpAddr, Wrong> {
@@ -50,7 +51,8 @@ pub(in crate::config) fn socket(spec: &Spec, text: &str) -> Result<SocketAddr, W
 }
 
 /// An address and port on the loopback device.
-pub(in crate::config) fn loopback(spec: &Spec, text: &str) -> Result<SocketAddr, Wrong> {
+pub(in crate::config) fn metrics(spec: &Spec, text: &str) -> Result<SocketAddr, Wrong> {
+    required(features::METRICS, "remove the option")?;
     let socket = socket(spec, text)?;
     if !socket.ip().is_loopback() {
         return Err(Wrong::new(

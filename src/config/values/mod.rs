@@ -13,10 +13,12 @@ use super::types::Attach;
 mod address;
 mod dns;
 mod group;
+#[cfg_attr(not(feature = "regex"), path = "pattern_absent.rs")]
+mod pattern;
 mod tls;
 
 pub(super) use address::{
-    address, any_address, loopback, mac, net, not_an_address, ports, server_address, socket, usable,
+    address, any_address, mac, metrics, net, not_an_address, ports, server_address, socket, usable,
 };
 pub use dns::qtype_name;
 pub(super) use dns::{

@@ -11,6 +11,7 @@ mod huffman;
 mod receive;
 
 use std::collections::{HashMap, VecDeque};
+use std::io;
 
 use frame::{Header, code, flag, kind, setting};
 
@@ -89,6 +90,29 @@ pub enum Event {
     Failed(u16, Failure),
     /// The server did nothing with it: it can be sent again.
     Refused(u16),
+}
+
+/// Whom to ask, and for what.
+#[derive(Debug)]
+pub struct Target {
+    authority: Box<str>,
+    path: Box<str>,
+}
+
+impl Target {
+    /// `authority` is `name` or `name:port`, `path` begins with a slash. An error in a build
+    /// without HTTPS only.
+    pub fn new(authority: &str, path: &str) -> io::Result<Self> {
+        Ok(Self {
+            authority: authority.into(),
+            path: path.into(),
+        })
+    }
+
+    /// A fresh connection.
+    pub fn connect(&self) -> Client {
+        Client::new(&self.authority, &self.path)
+    }
 }
 
 /// A connection.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
 use crate::config::{Config, Host, Roots, Tls, Transport, Upstream};
+use crate::dns::http2;
 use crate::dns::upstream::{Server, UpstreamId};
 use crate::error::{IoContext, Result};
 use crate::net::dial::within;
@@ -52,8 +53,7 @@ enum Speech {
     Tls(tls::Client),
     Https {
         tls: tls::Client,
-        authority: Box<str>,
-        path: Box<str>,
+        target: http2::Target,
     },
 }
 
@@ -148,10 +148,10 @@ impl Speech {
             }
             (Some(tls), Transport::Https) => {
                 let client = tls::Client::new(&tls.name, checks(tls, files)?, b"h2")?;
+                let authority = authority(&upstream.host, &tls.name);
                 Ok(Self::Https {
                     tls: client,
-                    authority: authority(&upstream.host, &tls.name).into(),
-                    path: upstream.path.as_str().into(),
+                    target: http2::Target::new(&authority, &upstream.path)?,
                 })
             }
             _ => Ok(Self::Tcp),
@@ -204,12 +204,10 @@ impl Reach {
         }
     }
 
-    /// Authority and path when HTTP/2 is spoken.
-    pub fn http(&self) -> Option<(&str, &str)> {
+    /// Whom to ask when HTTP/2 is spoken.
+    pub fn http(&self) -> Option<&http2::Target> {
         match &self.speech {
-            Speech::Https {
-                authority, path, ..
-            } => Some((authority, path)),
+            Speech::Https { target, .. } => Some(target),
             Speech::Tcp | Speech::Tls(_) => None,
         }
     }

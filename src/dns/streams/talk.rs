@@ -37,12 +37,18 @@ pub(super) async fn talk(
             let reading = read_messages(server, line, wire);
             future::or(reading, write_messages(server, line, wire)).await
         }
-        Some((authority, path)) => {
-            let http = RefCell::new(http2::Client::new(authority, path));
-            let reading = read_http(server, line, wire, &http);
-            future::or(reading, write_http(server, line, wire, &http)).await
-        }
+        Some(target) => talk_http(server, line, wire, &RefCell::new(target.connect())).await,
     }
+}
+
+async fn talk_http(
+    server: &Weak<Server>,
+    line: &Line,
+    wire: &Wire,
+    http: &RefCell<http2::Client>,
+) -> io::Result<()> {
+    let reading = read_http(server, line, wire, http);
+    future::or(reading, write_http(server, line, wire, http)).await
 }
 
 async fn write_messages(server: &Weak<Server>, line: &Line, wire: &Wire) -> io::Result<()> {
