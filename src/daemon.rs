@@ -193,6 +193,7 @@ async fn tick(plumbing: &Plumbing) -> Result<()> {
     for count in (1..=EPOCH_TICKS).cycle() {
         Timer::after(NAMES_EVERY).await;
         plumbing.expire_names();
+        plumbing.retry();
         if count == EPOCH_TICKS {
             plumbing.advance_epoch();
         }

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_lite::future;
 
@@ -29,12 +29,26 @@ pub struct Plumbing {
     image: RefCell<Image>,
     /// None in a configuration without interfaces (DNS for local listeners only), and at the end.
     pub datapath: RefCell<Option<Datapath>>,
+    /// Why the datapath is not in use though it should be; None while it is, or is suspended.
+    failure: RefCell<Option<Failure>>,
     /// Names of addresses, learnt from answers.
     pub names: RefCell<NameTable>,
     /// When it began.
     pub started: Instant,
     base: Base,
 }
+
+/// The kernel has refused the datapath. It is tried again, less and less often.
+struct Failure {
+    reason: String,
+    pause: Duration,
+    next: Instant,
+}
+
+/// The first pause.
+const RETRY: Duration = Duration::from_secs(5);
+/// Pauses double up to this one.
+const LONGEST_RETRY: Duration = Duration::from_secs(300);
 
 /// What the datapath's configuration is made from, beside the settings.
 #[derive(Clone)]
@@ -72,7 +86,11 @@ pub struct NewRules {
 }
 
 impl Plumbing {
-    /// Starts the datapath.
+    /// Starts the datapath. Where the kernel refuses it, the LAN is as without dae, local DNS
+    /// listeners work, and it is tried again.
+    ///
+    /// # Errors
+    /// Another instance has the LAN, or the kernel cannot be asked at all.
     pub fn connect(
         config: Config,
         image: Image,
@@ -84,6 +102,7 @@ impl Plumbing {
             config: RefCell::new(Arc::new(config)),
             image: RefCell::new(image),
             datapath: RefCell::default(),
+            failure: RefCell::default(),
             started: Instant::now(),
             base: Base {
                 ports: listeners.ports,
@@ -93,8 +112,12 @@ impl Plumbing {
         let config = plumbing.config();
         if !config.main.interfaces.is_empty() {
             let datapath = plumbing.base.datapath(&config);
-            let datapath = Datapath::start(&plumbing.image.borrow(), datapath)?;
+            let mut datapath = Datapath::open(datapath)?;
+            let resumed = datapath.resume(&plumbing.image.borrow(), &[]);
             plumbing.datapath.replace(Some(datapath));
+            if let Err(error) = resumed {
+                plumbing.fail(&error);
+            }
         }
         Ok(Rc::new(plumbing))
     }
@@ -137,7 +160,52 @@ impl Plumbing {
             (None, _) => Vec::new(),
         };
         self.config.replace(Arc::new(config));
+        self.retry_soon();
         Ok(amiss)
+    }
+
+    /// Notes that the kernel refuses the datapath; it is told once.
+    fn fail(&self, error: &Error) {
+        let reason = error.to_string();
+        let mut failure = self.failure.borrow_mut();
+        let pause = match failure.as_ref() {
+            Some(before) if before.reason == reason => (before.pause * 2).min(LONGEST_RETRY),
+            _ => {
+                log::error!(event = "datapath", state = "down", reason:% = reason;
+                    "it is tried again; until then the LAN is as it was before");
+                RETRY
+            }
+        };
+        let next = Instant::now() + pause;
+        *failure = Some(Failure {
+            reason,
+            pause,
+            next,
+        });
+    }
+
+    /// Why there is no datapath though there should be one.
+    pub fn failure(&self) -> Option<String> {
+        let failure = self.failure.borrow();
+        failure.as_ref().map(|failure| failure.reason.clone())
+    }
+
+    /// Something has changed, on which it may have hung.
+    fn retry_soon(&self) {
+        if let Some(failure) = self.failure.borrow_mut().as_mut() {
+            failure.pause = RETRY;
+            failure.next = failure.next.min(Instant::now() + RETRY);
+        }
+    }
+
+    /// Tries the datapath again, if it is time.
+    pub fn retry(&self) {
+        let failure = self.failure.borrow();
+        let due = failure.as_ref().map(|failure| failure.next);
+        drop(failure);
+        if due.is_some_and(|next| next <= Instant::now()) && self.resume().is_ok() {
+            log::info!(event = "datapath", state = "up"; "");
+        }
     }
 
     fn set_rules(
@@ -171,6 +239,7 @@ impl Plumbing {
     /// Takes the program off all devices until [`Self::resume`]. All errors are logged, the
     /// last is returned.
     pub fn suspend(&self) -> Result<()> {
+        self.failure.take();
         let mut datapath = self.datapath.borrow_mut();
         last_of(datapath.as_mut().map_or_else(Vec::new, Datapath::suspend))
     }
@@ -192,7 +261,12 @@ impl Plumbing {
         let mut updates = Vec::new();
         let max_names = config.main.max_names as usize;
         let names = self.names.borrow().under(&image, max_names, &mut updates);
-        datapath.resume(&image, &updates)?;
+        if let Err(error) = datapath.resume(&image, &updates) {
+            // By hand or not: from now on it is wanted.
+            self.fail(&error);
+            return Err(error);
+        }
+        self.failure.take();
         self.names.replace(names);
         Ok(())
     }
@@ -290,6 +364,7 @@ impl Plumbing {
             {
                 log::warn!(event = "links", reason:% = error; "");
             }
+            self.retry_soon();
         }
     }
 }

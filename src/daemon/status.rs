@@ -115,6 +115,7 @@ impl Status {
         document["checks"] = json!(report.checks);
         document["reload"] = self.reloader.status();
         document["suspended"] = json!(self.plumbing.is_suspended());
+        document["datapath_error"] = json!(self.plumbing.failure());
         document
     }
 

@@ -227,3 +227,22 @@ fn refused(device: &str, error: io::Error, module: &str, package: &str) -> Error
         reason,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_that_is_missing_is_told_with_its_package() {
+        let words = |code| {
+            let error = io::Error::from_raw_os_error(code);
+            refused("br-lan", error, "cls_bpf", "kmod-sched-bpf").to_string()
+        };
+        let missing = words(libc::ENOENT);
+        assert!(missing.starts_with("bpf clsact on br-lan: "), "{missing}");
+        let cure = "the kernel lacks cls_bpf, on OpenWrt install kmod-sched-bpf";
+        assert!(missing.ends_with(cure), "{missing}");
+        assert!(words(libc::EOPNOTSUPP).ends_with(cure));
+        assert!(!words(libc::EINVAL).contains("lacks"));
+    }
+}

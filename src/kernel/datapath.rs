@@ -46,11 +46,18 @@ pub struct Datapath {
 }
 
 impl Datapath {
-    /// Cleans what a dead instance left, loads the program, fills its maps, makes the route
+    /// [`Self::open`] and [`Self::resume`]: loads the program, fills its maps, makes the route
     /// and attaches to every device that exists. A device that does not exist yet is attached
-    /// to when it appears. An error when another instance has a datapath in this network
-    /// namespace.
+    /// to when it appears.
     pub fn start(image: &Image, config: DatapathConfig) -> Result<Self> {
+        let mut datapath = Self::open(config)?;
+        datapath.resume(image, &[])?;
+        Ok(datapath)
+    }
+
+    /// Cleans what a dead instance left; for the rest it is as one that is suspended. An error
+    /// when another instance has a datapath in this network namespace.
+    pub fn open(config: DatapathConfig) -> Result<Self> {
         let claim = Claim::take()?;
         let client = Client::open().context(|| "open a netlink socket")?;
         // Before the first list, so that nothing that changes meanwhile is missed.
@@ -77,8 +84,6 @@ impl Datapath {
                 log::warn!(event = "kernel.clean", reason:% = error; "");
             }
         }
-        datapath.resume(image, &[])?;
-        datapath.tell_missing();
         Ok(datapath)
     }
 
@@ -104,7 +109,9 @@ impl Datapath {
             return Ok(());
         }
         let resumed = self.load(image, names);
-        if resumed.is_err() {
+        if resumed.is_ok() {
+            self.tell_missing();
+        } else {
             self.hooks.forget();
             self.object = None;
             if !self.takes_over {
@@ -121,7 +128,14 @@ impl Datapath {
         let object = self.object.insert(Object::load(image, &self.config)?);
         object.set_hosts(&self.own, names)?;
         self.refresh_routes()?;
-        self.refresh_devices()?;
+        match self.refresh_devices() {
+            // One of them refuses us, and is tried again when anything changes. It must not stay
+            // as a dead instance has closed it.
+            Err(error) if self.hooks.devices().next().is_some() && !self.takes_over => {
+                log::error!(event = "kernel.devices", reason:% = error; "");
+            }
+            hung => hung?,
+        }
         if std::mem::replace(&mut self.takes_over, false) {
             self.drop_inherited()?;
         }

@@ -8,6 +8,8 @@ mod doctor;
 mod flows;
 mod groups;
 mod home;
+mod kernels;
+mod life;
 mod metrics;
 mod node;
 mod reload;

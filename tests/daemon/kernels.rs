@@ -1,0 +1,185 @@
+//! Kernels that will not have our program: DNS and the daemon go on, and everybody is told why.
+
+use std::net::Ipv4Addr;
+use std::os::unix::process::CommandExt as _;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::home::{Home, said, stop};
+use crate::resolver::{Upstream, lookup};
+use crate::{DNS, LAN, LOCAL, MAIN};
+
+const UPSTREAM: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
+
+/// Makes the system call `bpf` fail in this process and all that come of it: every one, or those
+/// with this command alone.
+fn refuse_bpf(errno: i32, command: Option<u32>) -> std::io::Result<()> {
+    // struct seccomp_data: the number of the call is at 0, its first argument at 16.
+    let load = |offset| libc::sock_filter {
+        code: 0x20,
+        jt: 0,
+        jf: 0,
+        k: offset,
+    };
+    let unless = |value, skip| libc::sock_filter {
+        code: 0x15,
+        jt: 0,
+        jf: skip,
+        k: value,
+    };
+    let end = |value| libc::sock_filter {
+        code: 6,
+        jt: 0,
+        jf: 0,
+        k: value,
+    };
+    let refused = end(libc::SECCOMP_RET_ERRNO | errno as u32);
+    let nr = libc::SYS_bpf as u32;
+    let mut filter = match command {
+        None => vec![load(0), unless(nr, 1), refused],
+        Some(command) => vec![
+            load(0),
+            unless(nr, 3),
+            load(16),
+            unless(command, 1),
+            refused,
+        ],
+    };
+    filter.push(end(libc::SECCOMP_RET_ALLOW));
+    let program = libc::sock_fprog {
+        len: filter.len() as u16,
+        filter: filter.as_mut_ptr(),
+    };
+    // SAFETY: the kernel copies the filter, which lives until then.
+    match unsafe {
+        libc::prctl(
+            libc::PR_SET_SECCOMP,
+            libc::SECCOMP_MODE_FILTER,
+            &raw const program,
+        )
+    } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(15);
+    while !holds() {
+        assert!(Instant::now() < end, "{what}");
+        sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_kernel_that_refuses_bpf_leaves_dns_and_says_why() {
+    const LINK_CREATE: u32 = 28;
+    let local = LOCAL.replace("203.0.113.2", &UPSTREAM.to_string());
+    for (errno, command, attach, words) in [
+        (
+            libc::ENOSYS,
+            None,
+            "auto",
+            "the kernel was built without BPF_SYSCALL",
+        ),
+        (libc::EPERM, None, "auto", "not allowed; run as root"),
+        (
+            libc::EINVAL,
+            Some(LINK_CREATE),
+            "tcx",
+            "tcx on lan0: Invalid argument",
+        ),
+    ] {
+        let home = Home::new();
+        let router = &home.network.router;
+        let _upstream = Upstream::start(&home.network.server, UPSTREAM, Duration::ZERO);
+        let before = home.trace();
+        let lan = LAN.replace("clsact", attach);
+        let mut command_line = home.command(&format!("{MAIN}{lan}{local}"), "run");
+        // SAFETY: two system calls, between fork and exec.
+        unsafe { command_line.pre_exec(move || refuse_bpf(errno, command)) };
+        let dae = home.answers(command_line.spawn().unwrap(), "run");
+
+        let status = home.status("run").unwrap();
+        let reason = status["datapath_error"].as_str().unwrap();
+        assert!(reason.contains(words), "{reason}");
+        assert_eq!(status["suspended"], true);
+        let page = home.dae(&["status"], "run");
+        assert!(String::from_utf8_lossy(&page.stdout).contains(words));
+        let server = "127.0.0.1:5354".parse().unwrap();
+        assert_eq!(lookup(router, server, "a.example"), Some(UPSTREAM));
+        assert_eq!(home.trace(), before, "the LAN is as without us");
+        // By hand it is tried at once, and refused with the same words.
+        let resumed = home.dae(&["resume"], "run");
+        assert_eq!(resumed.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&resumed.stderr).contains(words));
+        // A reload goes on with what there is.
+        let more = format!(
+            "{MAIN}{lan}{local}config dns_host\n\tlist name 'b.example'\n\tlist ip '192.0.2.9'\n"
+        );
+        home.write(&more, "run");
+        let reloaded = home.dae(&["reload"], "run");
+        assert!(reloaded.status.success(), "{reloaded:?}");
+        assert_eq!(
+            lookup(router, server, "b.example"),
+            Some(Ipv4Addr::new(192, 0, 2, 9))
+        );
+
+        let output = stop(dae);
+        assert!(output.status.success(), "{output:?}");
+        let log = said(&output);
+        let told = log
+            .lines()
+            .filter(|it| it.starts_with("level=error event=datapath"));
+        assert_eq!(told.clone().count(), 1, "{log}");
+        assert!(told.last().unwrap().contains(words), "{log}");
+        assert_eq!(home.trace(), before);
+    }
+}
+
+#[test]
+fn what_the_datapath_waits_for_may_come_later() {
+    let home = Home::new();
+    let router = &home.network.router;
+    router.ip("link set lo down");
+    let before = home.trace();
+    let dae = home.start(&format!("{MAIN}{LAN}{DNS}"), "run");
+    let reason = || home.status("run").unwrap()["datapath_error"].clone();
+    assert!(reason().as_str().unwrap().contains("is lo up?"));
+    assert_eq!(home.trace(), before);
+    router.ip("link set lo up");
+    until("it is tried again", || reason() == Value::Null);
+    let status = home.status("run").unwrap();
+    assert_eq!(status["devices"][0]["hook"], "clsact");
+    assert_eq!(status["suspended"], false);
+    // Suspended by hand it is let alone, whatever happens.
+    assert!(home.dae(&["suspend"], "run").status.success());
+    assert_eq!(reason(), Value::Null);
+    let log = said(&stop(dae));
+    assert!(log.contains("event=datapath state=up"), "{log}");
+    router.ip("link set lo down");
+    assert_eq!(home.trace(), before);
+}
+
+#[test]
+fn a_device_that_refuses_us_at_the_start_does_not_keep_us_from_the_others() {
+    let home = Home::new();
+    let router = &home.network.router;
+    router.ip("link add odd0 type veth peer name odd1");
+    router.tc("qdisc add dev odd0 clsact");
+    // Somebody's filter of another protocol at our priority.
+    router.tc("filter add dev odd0 ingress prio 2023 protocol ip bpf bytecode 1,6_0_0_0,");
+    let odd = LAN.replacen("\tlist", "\tlist interface 'odd0'\n\tlist", 1);
+    let dae = home.start(&format!("{MAIN}{odd}{DNS}"), "run");
+    let status = home.status("run").unwrap();
+    assert_eq!(status["datapath_error"], Value::Null);
+    assert_eq!(status["devices"][0]["device"], "lan0");
+    assert_eq!(status["devices"][1]["interface"], "odd0");
+    let log = said(&stop(dae));
+    assert!(
+        log.contains("event=kernel.devices") && log.contains("odd0"),
+        "{log}"
+    );
+}
