@@ -86,24 +86,27 @@ static __always_inline __u32 l4_least(__u8 proto)
 	return proto == IPPROTO_TCP ? sizeof(struct tcphdr) : sizeof(struct udphdr);
 }
 
-/* Ports and flags; the caller has checked that the IP packet has a whole L4 header. */
+/* Ports and flags; the caller has checked that the IP packet has a whole L4 header. The look at
+ * the flags is checked by itself: up to 6.6 the verifier does not see that of a TCP packet more
+ * than the ports has been checked. */
 static __always_inline int parse_l4(struct __sk_buff *skb, struct packet *p, int eth)
 {
-	__u32 look = p->key.proto == IPPROTO_TCP ? L4_LOOK : 2 * sizeof(__be16);
-	__be16 copy[L4_LOOK / 2];
-	const __be16 *l4 = copy;
+	int in_place = eth && likely(p->plain);
+	__be16 copy[2];
+	const __be16 *ports = bytes_at(skb, in_place, p->l4, copy, sizeof(copy));
+	__u8 flags_copy;
+	const __u8 *flags;
 
-	if (eth && likely(p->plain)) {
-		l4 = bytes_at(skb, 1, p->l4, 0, look);
-		if (!l4)
-			return DAE_COUNT_OTHER;
-	} else if (bpf_skb_load_bytes(skb, p->l4, copy, look)) {
+	if (!ports)
 		return DAE_COUNT_OTHER;
-	}
-	p->key.src_port = l4[0];
-	p->key.dst_port = l4[1];
-	if (p->key.proto == IPPROTO_TCP)
-		p->syn = (((const __u8 *)l4)[TCP_FLAGS] & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+	p->key.src_port = ports[0];
+	p->key.dst_port = ports[1];
+	if (p->key.proto != IPPROTO_TCP)
+		return PARSED;
+	flags = bytes_at(skb, in_place, p->l4 + TCP_FLAGS, &flags_copy, sizeof(flags_copy));
+	if (!flags)
+		return DAE_COUNT_OTHER;
+	p->syn = (*flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 	return PARSED;
 }
 

@@ -4,6 +4,7 @@ use aya::maps::lpm_trie::Key;
 
 use super::abi::{self, Node, Settings};
 use super::object::{Object, vector};
+use super::syscall::patiently;
 use super::{DatapathConfig, fail, nodes};
 use crate::error::Result;
 use crate::net::{DELIVER_MARK, OWN_MARK};
@@ -40,16 +41,15 @@ pub(super) fn fill(object: &mut Object, image: &Image, tries: &Tries) -> Result<
     object.set_all("dst4", &tries.dst)?;
     fill_nets6(object, "src6", &image.src)?;
     fill_nets6(object, "dst6", &image.dst)?;
-    let mut macs = object.hash::<abi::MacKey, u32>("macs")?;
-    for (mac, index) in &image.macs {
+    let macs = image.macs.iter().map(|(mac, index)| {
         let key = abi::MacKey {
             addr: mac.0,
             pad: [0; 2],
         };
-        macs.insert(key, u32::from(*index), 0)
-            .map_err(|error| fail("macs", &error))?;
-    }
-    Ok(())
+        (key, u32::from(*index))
+    });
+    let (keys, values): (Vec<_>, Vec<_>) = macs.unzip();
+    object.set_many("macs", &keys, &values)
 }
 
 fn fill_ports(object: &mut Object, name: &str, table: &PortTable) -> Result<()> {
@@ -67,8 +67,8 @@ fn fill_ports(object: &mut Object, name: &str, table: &PortTable) -> Result<()> 
 fn fill_nets6(object: &mut Object, name: &str, table: &AddressTable) -> Result<()> {
     let mut trie = object.trie::<abi::Net6>(name)?;
     for (addr, len, index) in table.nets6() {
-        trie.insert(&Key::new(len.into(), addr.octets()), u32::from(index), 0)
-            .map_err(|error| fail(name, &error))?;
+        let key = Key::new(len.into(), addr.octets());
+        patiently(|| trie.insert(&key, u32::from(index), 0)).map_err(|error| fail(name, &error))?;
     }
     Ok(())
 }

@@ -10,7 +10,8 @@ use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 
 use super::abi::{self, Addr, Counter, FlowKeyValue, FlowValue, Settings};
 use super::fill::Tries;
-use super::{DatapathConfig, fail, fill, rights, syscall};
+use super::syscall::{self, patiently};
+use super::{DatapathConfig, fail, fill, rights};
 use crate::error::Result;
 use crate::rules::Bits;
 use crate::rules::image::Image;
@@ -102,7 +103,7 @@ impl Object {
         let index = interface.and_then(|at| self.interfaces.get(usize::from(at)).copied());
         let mut map = self.hash::<u32, u32>("interfaces")?;
         match index {
-            Some(index) => map.insert(ifindex, u32::from(index), 0),
+            Some(index) => patiently(|| map.insert(ifindex, u32::from(index), 0)),
             None => absent_is_fine(map.remove(&ifindex)),
         }
         .map_err(|error| fail("interfaces", &error))
@@ -158,7 +159,7 @@ impl Object {
         };
         match change(before) {
             NOTHING => absent_is_fine(map.remove(&key)),
-            after => map.insert(key, after, 0),
+            after => patiently(|| map.insert(key, after, 0)),
         }
         .map_err(|error| fail("hosts", &error))
     }
@@ -251,7 +252,7 @@ impl Object {
         self.set_many(name, &keys, values)
     }
 
-    fn set_many<K: aya::Pod, V: aya::Pod>(
+    pub(super) fn set_many<K: aya::Pod, V: aya::Pod>(
         &mut self,
         name: &str,
         keys: &[K],

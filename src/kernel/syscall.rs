@@ -4,6 +4,8 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::thread;
+use std::time::Duration;
 
 const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
 const BPF_MAP_UPDATE_BATCH: libc::c_int = 26;
@@ -15,6 +17,11 @@ const BPF_F_AFTER: u32 = 1 << 4;
 
 /// Elements told, or asked for, by one system call.
 const BATCH: usize = 2048;
+
+/// A tick of the kernel's clock takes 10 ms at most.
+const PAUSE: Duration = Duration::from_millis(2);
+/// Without an element more: then memory is scarce indeed.
+const PAUSES: u32 = 15;
 
 #[repr(C)]
 struct Batch {
@@ -36,21 +43,74 @@ pub fn update<K: aya::Pod, V: aya::Pod>(
     values: &[V],
 ) -> io::Result<()> {
     for (keys, values) in keys.chunks(BATCH).zip(values.chunks(BATCH)) {
-        let attributes = Batch {
-            in_batch: 0,
-            out_batch: 0,
-            keys: keys.as_ptr() as u64,
-            values: values.as_ptr() as u64,
-            count: keys.len().min(values.len()) as u32,
-            map: map.as_raw_fd(),
-            element_flags: 0,
-            flags: 0,
-        };
-        // SAFETY: the kernel reads `count` keys and values of the map's sizes, which the caller
-        // has compared with those of K and V, from slices that outlive the call.
-        unsafe { bpf(BPF_MAP_UPDATE_BATCH, &attributes) }?;
+        let (mut done, count) = (0, keys.len().min(values.len()));
+        while done < count {
+            let (keys, values) = (&keys[done..], &values[done..]);
+            done += patiently(|| update_some(map, keys, values))?;
+        }
     }
     Ok(())
+}
+
+/// Sets elements until the first that fails; how many that were.
+fn update_some<K: aya::Pod, V: aya::Pod>(
+    map: BorrowedFd<'_>,
+    keys: &[K],
+    values: &[V],
+) -> io::Result<usize> {
+    let asked = keys.len().min(values.len());
+    let mut attributes = Batch {
+        in_batch: 0,
+        out_batch: 0,
+        keys: keys.as_ptr() as u64,
+        values: values.as_ptr() as u64,
+        count: asked as u32,
+        map: map.as_raw_fd(),
+        element_flags: 0,
+        flags: 0,
+    };
+    // SAFETY: the kernel reads `count` keys and values of the map's sizes, which the caller
+    // has compared with those of K and V, from slices that outlive the call; it writes `count`.
+    let result = unsafe { bpf_mut(BPF_MAP_UPDATE_BATCH, &mut attributes) };
+    match (result, attributes.count as usize) {
+        (Ok(_), _) => Ok(asked),
+        // Not written when it failed before the first.
+        (Err(_), some) if (1..asked).contains(&some) => Ok(some),
+        (Err(error), _) => Err(error),
+    }
+}
+
+/// Tries again for a while what the kernel has no memory for.
+///
+/// It keeps few elements of a map without preallocation in hand (hash maps from 6.1 on, tries
+/// later). New ones it gets by an interrupt of its own, which comes with the next tick
+/// of the clock where a CPU cannot interrupt itself: on mips.
+pub fn patiently<T, E: Scarcity>(mut attempt: impl FnMut() -> Result<T, E>) -> Result<T, E> {
+    for _ in 0..PAUSES {
+        match attempt() {
+            Err(error) if error.is_scarcity() => thread::sleep(PAUSE),
+            done => return done,
+        }
+    }
+    attempt()
+}
+
+/// Errors that may say that there is no memory just now.
+pub trait Scarcity {
+    /// Whether this one does.
+    fn is_scarcity(&self) -> bool;
+}
+
+impl Scarcity for io::Error {
+    fn is_scarcity(&self) -> bool {
+        self.raw_os_error() == Some(libc::ENOMEM)
+    }
+}
+
+impl Scarcity for aya::maps::MapError {
+    fn is_scarcity(&self) -> bool {
+        matches!(self, Self::SyscallError(error) if error.io_error.is_scarcity())
+    }
 }
 
 /// Hands all elements of a hash map to `each`, some at a time (BPF_MAP_LOOKUP_BATCH, kernel 5.6).
@@ -190,4 +250,42 @@ fn done(result: libc::c_long) -> io::Result<RawFd> {
     }
     // A descriptor or 0.
     Ok(result as RawFd)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scarce() -> io::Error {
+        io::Error::from_raw_os_error(libc::ENOMEM)
+    }
+
+    #[test]
+    fn what_has_no_memory_is_tried_again_for_a_while() {
+        let mut left = 3;
+        let done = patiently(|| {
+            left -= 1;
+            if left > 0 { Err(scarce()) } else { Ok("set") }
+        });
+        assert_eq!(done.unwrap(), "set");
+
+        let mut tried = 0;
+        let gave_up: io::Result<()> = patiently(|| {
+            tried += 1;
+            Err(scarce())
+        });
+        assert!(gave_up.unwrap_err().is_scarcity());
+        assert_eq!(tried, PAUSES + 1);
+    }
+
+    #[test]
+    fn other_errors_are_told_at_once() {
+        let mut tried = 0;
+        let refused: io::Result<()> = patiently(|| {
+            tried += 1;
+            Err(io::Error::from_raw_os_error(libc::E2BIG))
+        });
+        assert_eq!(refused.unwrap_err().raw_os_error(), Some(libc::E2BIG));
+        assert_eq!(tried, 1);
+    }
 }
