@@ -80,20 +80,25 @@ impl<C: Clone + PartialEq> Forwarder<C> {
         }
     }
 
-    /// Asks every upstream a question that all of them can answer, for whoever looks for a
-    /// fault: counters and health say what came of it.
+    /// Asks every upstream a question that all of them can answer, by UDP too where that did
+    /// not work, for whoever looks for a fault: counters and health say what came of it.
     pub fn probe_all(&mut self, now: Instant) {
         let Some(question) = Question::of("", rtype::SOA) else {
             return;
         };
         for upstream in self.upstreams.ids() {
-            let key = Key {
-                question: question.to_owned(),
-                flags: flag::RD,
-                dnssec_ok: false,
-                lane: Lane::Probe(upstream),
-            };
-            self.begin_probe(now, key, Server::Upstream(upstream));
+            let server = Server::Upstream(upstream);
+            let udp_dead = self.upstreams.known(server).health.is_udp_dead();
+            let by_udp = udp_dead.then_some(Lane::ProbeUdp(upstream));
+            for lane in [Lane::Probe(upstream)].into_iter().chain(by_udp) {
+                let key = Key {
+                    question: question.to_owned(),
+                    flags: flag::RD,
+                    dnssec_ok: false,
+                    lane,
+                };
+                self.begin_probe(now, key, server);
+            }
         }
     }
 
