@@ -1,7 +1,5 @@
 //! The rules' image into the maps of a new object. I/O: the `bpf` system call.
 
-use aya::maps::lpm_trie::Key;
-
 use super::abi::{self, Node, Settings};
 use super::object::{Object, vector};
 use super::{DatapathConfig, fail, nodes};
@@ -40,13 +38,13 @@ pub(super) fn fill(object: &mut Object, image: &Image, tries: &Tries) -> Result<
     object.set_all("dst4", &tries.dst)?;
     fill_nets6(object, "src6", &image.src)?;
     fill_nets6(object, "dst6", &image.dst)?;
-    let mut macs = object.hash::<abi::MacKey, u32>("macs")?;
+    let macs = object.map::<abi::MacKey, u32>("macs")?;
     for (mac, index) in &image.macs {
         let key = abi::MacKey {
             addr: mac.0,
             pad: [0; 2],
         };
-        macs.insert(key, u32::from(*index), 0)
+        macs.set(&key, &u32::from(*index))
             .map_err(|error| fail("macs", &error))?;
     }
     Ok(())
@@ -65,9 +63,13 @@ fn fill_ports(object: &mut Object, name: &str, table: &PortTable) -> Result<()> 
 }
 
 fn fill_nets6(object: &mut Object, name: &str, table: &AddressTable) -> Result<()> {
-    let mut trie = object.trie::<abi::Net6>(name)?;
+    let trie = object.map::<abi::Net6, u32>(name)?;
     for (addr, len, index) in table.nets6() {
-        trie.insert(&Key::new(len.into(), addr.octets()), u32::from(index), 0)
+        let key = abi::Net6 {
+            prefix_len: len.into(),
+            addr: addr.octets(),
+        };
+        trie.set(&key, &u32::from(index))
             .map_err(|error| fail(name, &error))?;
     }
     Ok(())
