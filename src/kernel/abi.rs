@@ -86,8 +86,15 @@ pub struct Node {
 /// `DAE_NODE_INNER`.
 pub const NODE_INNER: u32 = 0x8000_0000;
 
-/// `struct dae_net6`, but for the length, which aya's key of a trie has in front.
-pub type Net6 = [u8; 16];
+/// `struct dae_net6`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct Net6 {
+    /// Bits that count.
+    pub prefix_len: u32,
+    /// Network order.
+    pub addr: [u8; 16],
+}
 
 /// `struct dae_addr`: network order, IPv4 as ::ffff:a.b.c.d.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -219,31 +226,42 @@ pub struct Counter {
     pub bytes: u64,
 }
 
+/// What may stand in a map.
+///
+/// # Safety
+/// Any bytes are a value, and no value has bytes that are not set.
+pub unsafe trait Pod: Copy + 'static {}
+
+// SAFETY: an integer.
+unsafe impl Pod for u32 {}
 // SAFETY: plain integers and arrays of them without padding (sizes are asserted below), valid
 // for any bytes.
-unsafe impl aya::Pod for Vector {}
+unsafe impl Pod for Vector {}
 // SAFETY: as above.
-unsafe impl aya::Pod for Addr {}
+unsafe impl Pod for Addr {}
 // SAFETY: as above.
-unsafe impl aya::Pod for Node {}
+unsafe impl Pod for Net6 {}
 // SAFETY: as above.
-unsafe impl aya::Pod for MacKey {}
+unsafe impl Pod for Node {}
 // SAFETY: as above.
-unsafe impl aya::Pod for Ports {}
+unsafe impl Pod for MacKey {}
 // SAFETY: as above.
-unsafe impl aya::Pod for VerdictValue {}
+unsafe impl Pod for Ports {}
 // SAFETY: as above.
-unsafe impl aya::Pod for FlowKeyValue {}
+unsafe impl Pod for VerdictValue {}
 // SAFETY: as above.
-unsafe impl aya::Pod for FlowValue {}
+unsafe impl Pod for FlowKeyValue {}
 // SAFETY: as above.
-unsafe impl aya::Pod for Settings {}
+unsafe impl Pod for FlowValue {}
 // SAFETY: as above.
-unsafe impl aya::Pod for Counter {}
+unsafe impl Pod for Settings {}
+// SAFETY: as above.
+unsafe impl Pod for Counter {}
 
 const _: () = {
     assert!(size_of::<Vector>() == 32);
     assert!(size_of::<Addr>() == 16);
+    assert!(size_of::<Net6>() == 20);
     assert!(size_of::<Node>() == 64);
     assert!(size_of::<MacKey>() == 8);
     assert!(size_of::<Ports>() == 8);

@@ -1,10 +1,7 @@
 //! The rules' image into the maps of a new object. I/O: the `bpf` system call.
 
-use aya::maps::lpm_trie::Key;
-
 use super::abi::{self, Node, Settings};
 use super::object::{Object, vector};
-use super::syscall::patiently;
 use super::{DatapathConfig, fail, nodes};
 use crate::error::Result;
 use crate::net::{DELIVER_MARK, OWN_MARK};
@@ -65,10 +62,14 @@ fn fill_ports(object: &mut Object, name: &str, table: &PortTable) -> Result<()> 
 }
 
 fn fill_nets6(object: &mut Object, name: &str, table: &AddressTable) -> Result<()> {
-    let mut trie = object.trie::<abi::Net6>(name)?;
+    let trie = object.map::<abi::Net6, u32>(name)?;
     for (addr, len, index) in table.nets6() {
-        let key = Key::new(len.into(), addr.octets());
-        patiently(|| trie.insert(&key, u32::from(index), 0)).map_err(|error| fail(name, &error))?;
+        let key = abi::Net6 {
+            prefix_len: len.into(),
+            addr: addr.octets(),
+        };
+        trie.set(&key, &u32::from(index))
+            .map_err(|error| fail(name, &error))?;
     }
     Ok(())
 }

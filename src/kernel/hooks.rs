@@ -220,7 +220,7 @@ impl Attached {
     /// False: there is nothing to be replaced any more.
     fn point_to(&self, client: &mut Client, object: &mut Object) -> Result<bool> {
         let Device { name, index, .. } = &self.device;
-        let program = object.program_fd(program(&self.device)?)?;
+        let program = object.program(program(&self.device)?)?;
         attach::replace(client, program, (name, *index), &self.hook)
     }
 }
@@ -275,7 +275,7 @@ fn program(device: &Device) -> Result<&'static str> {
 
 fn hang(tools: &mut Tools<'_>, object: &mut Object, device: &Device) -> Result<Hook> {
     let Device { name, index, .. } = device;
-    let program = object.program_fd(program(device)?)?;
+    let program = object.program(program(device)?)?;
     let journal = &mut *tools.journal;
     journal.state.device(name, *index);
     journal.save()?;

@@ -97,7 +97,7 @@ pub fn try_out(image: &Image, config: &DatapathConfig) -> Trial {
 
 fn hang(object: &mut Object, config: &DatapathConfig) -> Result<HookKind> {
     let mut client = Client::open().context(|| "open a netlink socket")?;
-    let program = object.program_fd(PROGRAM_ETHER)?;
+    let program = object.program(PROGRAM_ETHER)?;
     let device = ("a device", links::LOOPBACK);
     let hook = attach::attach(&mut client, program, device, config.hook(), || Ok(()))?;
     Ok(match hook {

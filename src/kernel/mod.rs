@@ -1,8 +1,8 @@
 //! The one doorway to the kernel: the BPF program on the LAN devices, the policy route that
 //! delivers what it hands to us, and everything that must be undone afterwards. I/O.
 //!
-//! [`object`] loads the program ([`syscall`] has what the loader lacks, [`rights`] what the kernel
-//! wants first), [`fill`] fills its maps ([`abi`] is their layout), [`hooks`] hangs it on devices
+//! [`object`] loads the program ([`code`]; [`rights`] has what the kernel wants first, [`syscall`]
+//! how it is told), [`fill`] fills its maps ([`map`]; [`abi`] is their layout), [`hooks`] hangs it on devices
 //! ([`devices`] finds them, [`attach`] is one hook), [`links`] makes the route, [`addresses`] tells
 //! it which packets are for the router itself. [`datapath`] is the life of all that. [`claim`] keeps
 //! a second instance out, [`state`] is the journal of what a dead process leaves behind, [`clean`]
@@ -16,6 +16,7 @@ mod addresses;
 mod attach;
 mod claim;
 mod clean;
+mod code;
 mod config;
 mod counters;
 mod datapath;
@@ -25,6 +26,7 @@ mod flows;
 mod hooks;
 mod links;
 mod look;
+mod map;
 mod netlink;
 mod nodes;
 mod object;

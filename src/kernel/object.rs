@@ -1,24 +1,18 @@
 //! The BPF object: loaded, its maps sized and filled. I/O: the `bpf` system call.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 
-use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray};
-use aya::programs::SchedClassifier;
-use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
-
-use super::abi::{self, Addr, Counter, FlowKeyValue, FlowValue, Settings};
+use super::abi::{self, Addr, Counter, FlowKeyValue, FlowValue, Pod, Settings};
 use super::fill::Tries;
-use super::syscall::{self, patiently};
-use super::{DatapathConfig, fail, fill, rights};
+use super::map::{Map, possible_cpus};
+use super::{DatapathConfig, code, fail, fill, rights, syscall};
 use crate::error::Result;
 use crate::rules::Bits;
 use crate::rules::image::Image;
 use crate::rules::names::NameUpdate;
-
-/// The compiled object, see build.rs.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/dae.o"));
 
 /// Program for devices with an Ethernet header.
 pub const PROGRAM_ETHER: &str = "dae_eth";
@@ -29,13 +23,19 @@ pub const PROGRAM_IP: &str = "dae_ip";
 /// Bound of the router's own addresses.
 pub const MAX_OWN: u32 = 4096;
 
+/// CPUs that the kernel may ever see, each of which has its counters.
+const POSSIBLE_CPUS: &str = "/sys/devices/system/cpu/possible";
+
 /// Bound of the devices that rules can tell apart.
 const MAX_DEVICES: u32 = 256;
 
 /// A loaded object. Dropping it unloads programs and maps, and detaches TCX links.
 #[derive(Debug)]
 pub struct Object {
-    ebpf: Ebpf,
+    /// As in [`code::MAPS`].
+    maps: Vec<OwnedFd>,
+    /// As in [`code::PROGRAMS`], those that somebody wanted.
+    programs: [Option<OwnedFd>; 2],
     settings: Settings,
     interfaces: Vec<u16>,
     max_flows: u32,
@@ -49,21 +49,24 @@ impl Object {
         rights::probe()?;
         let tries = Tries::new(image);
         let at_least_one = |count: usize| u32::try_from(count).unwrap_or(u32::MAX).max(1);
-        let ebpf = EbpfLoader::new()
-            .btf(None)
-            .verifier_log_level(VerifierLogLevel::DISABLE)
-            .map_max_entries("src4", at_least_one(tries.src.len()))
-            .map_max_entries("src6", at_least_one(image.src.v6.len()))
-            .map_max_entries("dst4", at_least_one(tries.dst.len()))
-            .map_max_entries("dst6", at_least_one(image.dst.v6.len()))
-            .map_max_entries("macs", at_least_one(image.macs.len()))
-            .map_max_entries("hosts", config.max_names.saturating_add(MAX_OWN))
-            .map_max_entries("interfaces", MAX_DEVICES)
-            .map_max_entries("flows", config.max_flows.max(1))
-            .load(OBJECT)
-            .map_err(|error| rights::explain(&error))?;
+        let entries = |map: &code::MapSpec| match map.name {
+            "src4" => at_least_one(tries.src.len()),
+            "src6" => at_least_one(image.src.v6.len()),
+            "dst4" => at_least_one(tries.dst.len()),
+            "dst6" => at_least_one(image.dst.v6.len()),
+            "macs" => at_least_one(image.macs.len()),
+            "hosts" => config.max_names.saturating_add(MAX_OWN),
+            "interfaces" => MAX_DEVICES,
+            "flows" => config.max_flows.max(1),
+            _ => map.entries,
+        };
+        let create = |map| {
+            syscall::map_create(map, entries(map))
+                .map_err(|error| rights::explain(map.name, &error))
+        };
         let mut object = Self {
-            ebpf,
+            maps: code::MAPS.iter().map(create).collect::<Result<_>>()?,
+            programs: code::PROGRAMS.map(|_| None),
             settings: fill::settings(image, config),
             interfaces: image.interfaces.clone(),
             max_flows: config.max_flows.max(1),
@@ -73,21 +76,20 @@ impl Object {
         Ok(object)
     }
 
-    /// The program for a device, verified on first use.
-    pub fn program(&mut self, name: &str) -> Result<&mut SchedClassifier> {
-        let program = self.ebpf.program_mut(name).ok_or_else(|| missing(name))?;
-        let program: &mut SchedClassifier =
-            program.try_into().map_err(|error| fail(name, &error))?;
-        if program.fd().is_err() {
-            program.load().map_err(|error| fail(name, &error))?;
-        }
-        Ok(program)
-    }
-
-    /// The descriptor of a program, for whoever hangs it somewhere.
-    pub(super) fn program_fd(&mut self, name: &str) -> Result<BorrowedFd<'_>> {
-        let program = self.program(name)?;
-        let fd = program.fd().map_err(|error| fail(name, &error))?;
+    /// The program for a device, for whoever hangs it somewhere; verified on first use.
+    pub fn program(&mut self, name: &str) -> Result<BorrowedFd<'_>> {
+        let mut programs = code::PROGRAMS.iter().zip(&mut self.programs);
+        let program = programs.find(|((known, _), _)| *known == name);
+        let ((name, code), loaded) = program.ok_or_else(|| missing(name))?;
+        let fd: &OwnedFd = match loaded {
+            Some(fd) => fd,
+            None => {
+                let maps: Vec<_> = self.maps.iter().map(|map| map.as_raw_fd()).collect();
+                let code = code::link(code, &maps).ok_or_else(|| missing(name))?;
+                let fd = syscall::program_load(name, &code, code::LICENSE);
+                loaded.insert(fd.map_err(|error| fail(name, &error))?)
+            }
+        };
         Ok(fd.as_fd())
     }
 
@@ -101,10 +103,10 @@ impl Object {
     /// Tells the rules which interface of the configuration a device is.
     pub fn set_interface(&mut self, ifindex: u32, interface: Option<u16>) -> Result<()> {
         let index = interface.and_then(|at| self.interfaces.get(usize::from(at)).copied());
-        let mut map = self.hash::<u32, u32>("interfaces")?;
+        let map = self.map::<u32, u32>("interfaces")?;
         match index {
-            Some(index) => patiently(|| map.insert(ifindex, u32::from(index), 0)),
-            None => absent_is_fine(map.remove(&ifindex)),
+            Some(index) => map.set(&ifindex, &u32::from(index)),
+            None => map.remove(&ifindex),
         }
         .map_err(|error| fail("interfaces", &error))
     }
@@ -128,7 +130,7 @@ impl Object {
         own: &BTreeSet<IpAddr>,
         updates: &[NameUpdate],
     ) -> Result<()> {
-        let mut hosts = std::collections::BTreeMap::new();
+        let mut hosts = BTreeMap::new();
         for addr in own {
             let nameless = abi::HOST_OWN | u32::from(abi::HOST_NAMELESS);
             hosts.insert(Addr::from(*addr), nameless);
@@ -151,30 +153,25 @@ impl Object {
     fn update_host(&mut self, addr: IpAddr, change: impl FnOnce(u32) -> u32) -> Result<()> {
         const NOTHING: u32 = abi::HOST_NAMELESS as u32;
         let key = Addr::from(addr);
-        let mut map = self.hash::<Addr, u32>("hosts")?;
-        let before = match map.get(&key, 0) {
-            Ok(value) => value,
-            Err(MapError::KeyNotFound) => NOTHING,
-            Err(error) => return Err(fail("hosts", &error)),
-        };
-        match change(before) {
-            NOTHING => absent_is_fine(map.remove(&key)),
-            after => patiently(|| map.insert(key, after, 0)),
+        let map = self.map::<Addr, u32>("hosts")?;
+        let before = map.get(&key).map_err(|error| fail("hosts", &error))?;
+        match change(before.unwrap_or(NOTHING)) {
+            NOTHING => map.remove(&key),
+            after => map.set(&key, &after),
         }
         .map_err(|error| fail("hosts", &error))
     }
 
     /// Sets a vector, before anything names it.
     pub fn set_vector(&mut self, index: u16, bits: Bits) -> Result<()> {
-        let mut vectors = self.array("vectors")?;
-        set(&mut vectors, index.into(), vector(bits)).map_err(|error| fail("vectors", &error))
+        let vectors = self.map::<u32, _>("vectors")?;
+        let set = vectors.set(&index.into(), &vector(bits));
+        set.map_err(|error| fail("vectors", &error))
     }
 
     /// The flow cache's entry.
     pub fn flow(&self, key: &abi::FlowKeyValue) -> Option<abi::FlowValue> {
-        let map = self.ebpf.map("flows")?;
-        let map: HashMap<&MapData, abi::FlowKeyValue, abi::FlowValue> = map.try_into().ok()?;
-        map.get(key, 0).ok()
+        self.map("flows").ok()?.get(key).ok()?
     }
 
     /// Puts entries of the flow cache into that of another object, as `each` wants them.
@@ -183,41 +180,39 @@ impl Object {
         to: &mut Self,
         mut each: impl FnMut(&FlowKeyValue, &FlowValue) -> Option<FlowValue>,
     ) -> Result<()> {
-        let from = self.sized::<FlowKeyValue, FlowValue>("flows")?;
-        let into = to.sized::<FlowKeyValue, FlowValue>("flows")?;
+        let from = self.map::<FlowKeyValue, FlowValue>("flows")?;
+        let into = to.map::<FlowKeyValue, FlowValue>("flows")?;
         let most = self.max_flows as usize;
-        let copied = syscall::elements(from, most, |keys, values| {
+        let copied = from.elements(most, |keys, values| {
             let pairs = keys.iter().zip(values);
             let kept = pairs.filter_map(|(key, value)| Some((*key, each(key, value)?)));
             let (keys, values): (Vec<_>, Vec<_>) = kept.unzip();
-            syscall::update(into, &keys, &values)
+            into.set_many(&keys, &values)
         });
         copied.map_err(|error| fail("flows", &error))
     }
 
     /// Forgets a flow.
     pub fn remove_flow(&mut self, key: &abi::FlowKeyValue) -> Result<()> {
-        absent_is_fine(self.hash::<_, abi::FlowValue>("flows")?.remove(key))
-            .map_err(|error| fail("flows", &error))
+        let flows = self.map::<_, FlowValue>("flows")?;
+        flows.remove(key).map_err(|error| fail("flows", &error))
     }
 
     /// All counters, summed over CPUs, by index.
     pub fn counters(&self) -> Result<Vec<Counter>> {
-        let map = self
-            .ebpf
-            .map("counters")
-            .ok_or_else(|| missing("counters"))?;
-        let map: PerCpuArray<&MapData, Counter> =
-            map.try_into().map_err(|error| fail("counters", &error))?;
-        map.iter()
-            .map(|cpus| {
-                let cpus = cpus.map_err(|error| fail("counters", &error))?;
-                Ok(cpus.iter().fold(Counter::default(), |sum, cpu| Counter {
-                    packets: sum.packets + cpu.packets,
-                    bytes: sum.bytes + cpu.bytes,
-                }))
-            })
-            .collect()
+        let cpus = std::fs::read_to_string(POSSIBLE_CPUS)
+            .and_then(|text| possible_cpus(&text).ok_or_else(|| io::ErrorKind::InvalidData.into()));
+        let cpus = cpus.map_err(|error| fail(POSSIBLE_CPUS, &error))?;
+        let map = self.map::<u32, Counter>("counters")?;
+        let sum = |index| {
+            let cpus = map.each_cpu(&index, cpus);
+            let cpus = cpus.map_err(|error| fail("counters", &error))?;
+            Ok(cpus.iter().fold(Counter::default(), |sum, cpu| Counter {
+                packets: sum.packets + cpu.packets,
+                bytes: sum.bytes + cpu.bytes,
+            }))
+        };
+        (0..abi::COUNTERS).map(sum).collect()
     }
 
     /// Tells the ports of our listeners; 0: none, such packets pass.
@@ -242,81 +237,33 @@ impl Object {
     }
 
     fn set_settings(&mut self) -> Result<()> {
-        let settings = self.settings;
-        set(&mut self.array("settings")?, 0, settings).map_err(|error| fail("settings", &error))
+        let map = self.map::<u32, Settings>("settings")?;
+        map.set(&0, &self.settings)
+            .map_err(|error| fail("settings", &error))
     }
 
     /// Sets the first elements of an array, many per system call.
-    pub(super) fn set_all<V: aya::Pod>(&mut self, name: &str, values: &[V]) -> Result<()> {
+    pub(super) fn set_all<V: Pod>(&mut self, name: &str, values: &[V]) -> Result<()> {
         let keys: Vec<u32> = (0..).take(values.len()).collect();
         self.set_many(name, &keys, values)
     }
 
-    pub(super) fn set_many<K: aya::Pod, V: aya::Pod>(
+    pub(super) fn set_many<K: Pod, V: Pod>(
         &mut self,
         name: &str,
         keys: &[K],
         values: &[V],
     ) -> Result<()> {
-        let map = self.sized::<K, V>(name)?;
-        syscall::update(map, keys, values).map_err(|error| fail(name, &error))
+        let map = self.map::<K, V>(name)?;
+        map.set_many(keys, values)
+            .map_err(|error| fail(name, &error))
     }
 
-    /// A map whose keys and values have the sizes of K and V.
-    fn sized<K: aya::Pod, V: aya::Pod>(&self, name: &str) -> Result<BorrowedFd<'_>> {
-        let (Some(Map::Array(map)) | Some(Map::HashMap(map)) | Some(Map::LruHashMap(map))) =
-            self.ebpf.map(name)
-        else {
-            return Err(missing(name));
-        };
-        let info = map.info().map_err(|error| fail(name, &error))?;
-        if (info.key_size() as usize, info.value_size() as usize)
-            != (size_of::<K>(), size_of::<V>())
-        {
-            return Err(missing(name));
-        }
-        Ok(map.fd().as_fd())
-    }
-
-    fn array<V: aya::Pod>(&mut self, name: &str) -> Result<Array<&mut MapData, V>> {
-        let map = self.ebpf.map_mut(name).ok_or_else(|| missing(name))?;
-        map.try_into().map_err(|error: MapError| fail(name, &error))
-    }
-
-    pub(super) fn hash<K: aya::Pod, V: aya::Pod>(
-        &mut self,
-        name: &str,
-    ) -> Result<HashMap<&mut MapData, K, V>> {
-        let map = self.ebpf.map_mut(name).ok_or_else(|| missing(name))?;
-        map.try_into().map_err(|error: MapError| fail(name, &error))
-    }
-
-    pub(super) fn trie<K: aya::Pod>(
-        &mut self,
-        name: &str,
-    ) -> Result<LpmTrie<&mut MapData, K, u32>> {
-        let map = self.ebpf.map_mut(name).ok_or_else(|| missing(name))?;
-        map.try_into().map_err(|error: MapError| fail(name, &error))
-    }
-}
-
-fn set<V: aya::Pod>(
-    array: &mut Array<&mut MapData, V>,
-    index: u32,
-    value: V,
-) -> Result<(), MapError> {
-    array.set(index, value, 0)
-}
-
-fn absent_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {
-    match result {
-        Err(MapError::KeyNotFound) => Ok(()),
-        Err(MapError::SyscallError(error))
-            if error.io_error.raw_os_error() == Some(libc::ENOENT) =>
-        {
-            Ok(())
-        }
-        other => other,
+    pub(super) fn map<K: Pod, V: Pod>(&self, name: &str) -> Result<Map<'_, K, V>> {
+        let mut maps = code::MAPS.iter().zip(&self.maps);
+        let found = maps.find(|(spec, _)| spec.name == name);
+        let map = found.and_then(|(spec, fd)| Map::new(spec, fd.as_fd()));
+        map.ok_or_else(|| missing(name))
     }
 }
 

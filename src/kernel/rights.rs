@@ -3,7 +3,7 @@
 
 use std::io;
 
-use super::{fail, syscall};
+use super::syscall;
 use crate::error::Result;
 
 /// Kernels before 5.11 count maps as locked memory, of which a process may have 64 kB.
@@ -20,20 +20,15 @@ pub fn allow_locked_memory() {
 const NOT_ALLOWED: &str = "not allowed; run as root, or with CAP_BPF and CAP_NET_ADMIN";
 
 /// Newer kernels refuse only when the first map is created.
-pub fn explain(error: &(dyn std::error::Error + 'static)) -> crate::Error {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(io) = error.downcast_ref::<io::Error>()
-            && io.kind() == io::ErrorKind::PermissionDenied
-        {
-            return crate::Error::Bpf {
-                what: "load".into(),
-                reason: NOT_ALLOWED.into(),
-            };
-        }
-        cause = error.source();
+pub fn explain(map: &str, error: &io::Error) -> crate::Error {
+    let reason = match error.kind() {
+        io::ErrorKind::PermissionDenied => NOT_ALLOWED.into(),
+        _ => format!("map {map}: {error}"),
+    };
+    crate::Error::Bpf {
+        what: "load".into(),
+        reason,
     }
-    fail("load", error)
 }
 
 /// Says plainly what a kernel without BPF, or a user without rights, will not do.

@@ -1,169 +1,128 @@
-//! Commands of the `bpf` system call that aya does not have, or not as we need them. I/O.
+//! Commands of the `bpf` system call, but for entries of maps, which [`super::map`] has. I/O.
 //!
 //! Structures are the parts of `union bpf_attr`, include/uapi/linux/bpf.h.
 
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::thread;
-use std::time::Duration;
 
-const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
-const BPF_MAP_UPDATE_BATCH: libc::c_int = 26;
+use super::code::MapSpec;
+
+const BPF_MAP_CREATE: libc::c_int = 0;
+const BPF_PROG_LOAD: libc::c_int = 5;
 const BPF_LINK_CREATE: libc::c_int = 28;
 const BPF_LINK_UPDATE: libc::c_int = 29;
+const BPF_PROG_TYPE_SCHED_CLS: u32 = 3;
 const BPF_TCX_INGRESS: u32 = 46;
 /// Behind all programs that are there.
 const BPF_F_AFTER: u32 = 1 << 4;
 
-/// Elements told, or asked for, by one system call.
-const BATCH: usize = 2048;
-
-/// A tick of the kernel's clock takes 10 ms at most.
-const PAUSE: Duration = Duration::from_millis(2);
-/// Without an element more: then memory is scarce indeed.
-const PAUSES: u32 = 15;
-
-#[repr(C)]
-struct Batch {
-    in_batch: u64,
-    out_batch: u64,
-    keys: u64,
-    values: u64,
-    count: u32,
-    map: RawFd,
-    element_flags: u64,
-    flags: u64,
-}
-
-/// Sets elements of a map (BPF_MAP_UPDATE_BATCH, kernel 5.6): `keys` and `values` are equally
-/// many, and have the sizes that the map has.
-pub fn update<K: aya::Pod, V: aya::Pod>(
-    map: BorrowedFd<'_>,
-    keys: &[K],
-    values: &[V],
-) -> io::Result<()> {
-    for (keys, values) in keys.chunks(BATCH).zip(values.chunks(BATCH)) {
-        let (mut done, count) = (0, keys.len().min(values.len()));
-        while done < count {
-            let (keys, values) = (&keys[done..], &values[done..]);
-            done += patiently(|| update_some(map, keys, values))?;
-        }
+/// Makes a map of so many entries. The name is for those who look (bpftool).
+pub fn map_create(spec: &MapSpec, entries: u32) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Attributes {
+        kind: u32,
+        key: u32,
+        value: u32,
+        entries: u32,
+        flags: u32,
+        inner: u32,
+        numa_node: u32,
+        name: Name,
     }
-    Ok(())
-}
-
-/// Sets elements until the first that fails; how many that were.
-fn update_some<K: aya::Pod, V: aya::Pod>(
-    map: BorrowedFd<'_>,
-    keys: &[K],
-    values: &[V],
-) -> io::Result<usize> {
-    let asked = keys.len().min(values.len());
-    let mut attributes = Batch {
-        in_batch: 0,
-        out_batch: 0,
-        keys: keys.as_ptr() as u64,
-        values: values.as_ptr() as u64,
-        count: asked as u32,
-        map: map.as_raw_fd(),
-        element_flags: 0,
-        flags: 0,
+    let attributes = Attributes {
+        kind: spec.kind,
+        key: spec.key,
+        value: spec.value,
+        entries,
+        flags: spec.flags,
+        inner: 0,
+        numa_node: 0,
+        name: name(spec.name),
     };
-    // SAFETY: the kernel reads `count` keys and values of the map's sizes, which the caller
-    // has compared with those of K and V, from slices that outlive the call; it writes `count`.
-    let result = unsafe { bpf_mut(BPF_MAP_UPDATE_BATCH, &mut attributes) };
-    match (result, attributes.count as usize) {
-        (Ok(_), _) => Ok(asked),
-        // Not written when it failed before the first.
-        (Err(_), some) if (1..asked).contains(&some) => Ok(some),
-        (Err(error), _) => Err(error),
-    }
+    // SAFETY: the kernel reads the attributes only, which name no memory.
+    unsafe { bpf(BPF_MAP_CREATE, &attributes).map(|fd| owned(fd)) }
 }
 
-/// Tries again for a while what the kernel has no memory for.
-///
-/// It keeps few elements of a map without preallocation in hand (hash maps from 6.1 on, tries
-/// later). New ones it gets by an interrupt of its own, which comes with the next tick
-/// of the clock where a CPU cannot interrupt itself: on mips.
-pub fn patiently<T, E: Scarcity>(mut attempt: impl FnMut() -> Result<T, E>) -> Result<T, E> {
-    for _ in 0..PAUSES {
-        match attempt() {
-            Err(error) if error.is_scarcity() => thread::sleep(PAUSE),
-            done => return done,
-        }
+/// What the verifier says of a refused program: kernels from 6.4 on keep the end of it, older ones
+/// need room for all.
+const LOG: usize = 1 << 20;
+
+/// Has the kernel verify a program for tc. An error has the verifier's last words.
+pub fn program_load(program: &str, code: &[u64], license: &CStr) -> io::Result<OwnedFd> {
+    let loaded = verify(program, code, license, &mut []);
+    let Err(error) = loaded else { return loaded };
+    if error.raw_os_error() == Some(libc::EPERM) {
+        return Err(error);
     }
-    attempt()
+    let mut log = vec![0; LOG];
+    verify(program, code, license, &mut log).map_err(|_| {
+        let words = last_words(&log);
+        io::Error::new(error.kind(), format!("{error}; the verifier: {words}"))
+    })
 }
 
-/// Errors that may say that there is no memory just now.
-pub trait Scarcity {
-    /// Whether this one does.
-    fn is_scarcity(&self) -> bool;
+fn verify(program: &str, code: &[u64], license: &CStr, log: &mut [u8]) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Attributes {
+        kind: u32,
+        count: u32,
+        code: u64,
+        license: u64,
+        log_level: u32,
+        log_size: u32,
+        log: u64,
+        kernel: u32,
+        flags: u32,
+        name: Name,
+    }
+    let attributes = Attributes {
+        kind: BPF_PROG_TYPE_SCHED_CLS,
+        count: code.len() as u32,
+        code: code.as_ptr() as u64,
+        license: license.as_ptr() as u64,
+        log_level: u32::from(!log.is_empty()),
+        log_size: log.len() as u32,
+        log: if log.is_empty() {
+            0
+        } else {
+            log.as_mut_ptr() as u64
+        },
+        kernel: 0,
+        flags: 0,
+        name: name(program),
+    };
+    // SAFETY: the kernel reads `count` instructions of eight bytes, and the license to its zero; it
+    // writes `log_size` bytes of the log at most.
+    unsafe { bpf(BPF_PROG_LOAD, &attributes).map(|fd| owned(fd)) }
 }
 
-impl Scarcity for io::Error {
-    fn is_scarcity(&self) -> bool {
-        self.raw_os_error() == Some(libc::ENOMEM)
-    }
+/// The verifier's reason: the last line that is not one of its statistics.
+fn last_words(log: &[u8]) -> String {
+    let end = log.iter().position(|byte| *byte == 0);
+    let text = String::from_utf8_lossy(&log[..end.unwrap_or(log.len())]);
+    let mut lines = text.lines().rev().map(str::trim);
+    let reason = lines.find(|line| !line.is_empty() && !line.starts_with("processed "));
+    reason.unwrap_or("nothing").to_owned()
 }
 
-impl Scarcity for aya::maps::MapError {
-    fn is_scarcity(&self) -> bool {
-        matches!(self, Self::SyscallError(error) if error.io_error.is_scarcity())
+/// A name as the kernel has it, which ends with a zero.
+type Name = [u8; 16];
+
+fn name(text: &str) -> Name {
+    let mut name = Name::default();
+    let last = name.len() - 1;
+    for (place, byte) in name[..last].iter_mut().zip(text.bytes()) {
+        *place = byte;
     }
+    name
 }
 
-/// Hands all elements of a hash map to `each`, some at a time (BPF_MAP_LOOKUP_BATCH, kernel 5.6).
-/// Their sizes are those of K and V. One that comes or goes meanwhile is there or not; `most` are
-/// looked at, and a few more.
-pub fn elements<K: aya::Pod, V: aya::Pod>(
-    map: BorrowedFd<'_>,
-    most: usize,
-    mut each: impl FnMut(&[K], &[V]) -> io::Result<()>,
-) -> io::Result<()> {
-    // A bucket comes whole or not at all; one of a full map has a few elements.
-    let mut keys: Vec<K> = Vec::with_capacity(BATCH);
-    let mut values: Vec<V> = Vec::with_capacity(BATCH);
-    // Where to go on: a number of a bucket.
-    let mut place = 0_u32;
-    let mut seen = 0;
-    while seen <= most {
-        let mut attributes = Batch {
-            in_batch: if seen == 0 {
-                0
-            } else {
-                (&raw const place) as u64
-            },
-            out_batch: (&raw mut place) as u64,
-            keys: keys.as_mut_ptr() as u64,
-            values: values.as_mut_ptr() as u64,
-            count: BATCH as u32,
-            map: map.as_raw_fd(),
-            element_flags: 0,
-            flags: 0,
-        };
-        // SAFETY: the kernel writes at most `count` keys and values of the map's sizes, which
-        // the caller has compared with those of K and V, into vectors with that much room; it
-        // reads and writes four bytes of `place`, and `count`.
-        let result = unsafe { bpf_mut(BPF_MAP_LOOKUP_BATCH, &mut attributes) };
-        let is_last = match result {
-            Ok(_) => false,
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
-            Err(error) => return Err(error),
-        };
-        let count = (attributes.count as usize).min(BATCH);
-        // SAFETY: the kernel has written so many of each, and any bytes are a K and a V.
-        unsafe {
-            keys.set_len(count);
-            values.set_len(count);
-        }
-        each(&keys, &values)?;
-        seen += count;
-        if is_last || count == 0 {
-            break;
-        }
-    }
-    Ok(())
+/// # Safety
+/// `fd` is a new descriptor, and nobody else's.
+unsafe fn owned(fd: RawFd) -> OwnedFd {
+    // SAFETY: as the caller promises.
+    unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
 /// Hangs a program on the ingress of a device (BPF_LINK_CREATE with BPF_TCX_INGRESS, kernel
@@ -189,9 +148,7 @@ pub fn link_create(program: BorrowedFd<'_>, ifindex: u32) -> io::Result<OwnedFd>
         expected_revision: 0,
     };
     // SAFETY: the kernel reads the attributes only, which name no memory.
-    let link = unsafe { bpf(BPF_LINK_CREATE, &attributes) }?;
-    // SAFETY: a new descriptor, and nobody else's.
-    Ok(unsafe { OwnedFd::from_raw_fd(link) })
+    unsafe { bpf(BPF_LINK_CREATE, &attributes).map(|fd| owned(fd)) }
 }
 
 /// Puts another program in the place of a link's, in one step (BPF_LINK_UPDATE, kernel 5.7).
@@ -225,7 +182,7 @@ pub fn probe() -> io::Error {
 /// # Safety
 /// What the attributes point to must be there, with the sizes that the command expects, and the
 /// command must write nothing.
-unsafe fn bpf<A>(command: libc::c_int, attributes: &A) -> io::Result<RawFd> {
+pub(super) unsafe fn bpf<A>(command: libc::c_int, attributes: &A) -> io::Result<RawFd> {
     // SAFETY: as the caller promises; the kernel is told the size of `attributes`.
     done(unsafe {
         libc::syscall(
@@ -239,7 +196,7 @@ unsafe fn bpf<A>(command: libc::c_int, attributes: &A) -> io::Result<RawFd> {
 
 /// # Safety
 /// What the attributes point to must be there, with the sizes that the command expects.
-unsafe fn bpf_mut<A>(command: libc::c_int, attributes: &mut A) -> io::Result<RawFd> {
+pub(super) unsafe fn bpf_mut<A>(command: libc::c_int, attributes: &mut A) -> io::Result<RawFd> {
     // SAFETY: as the caller promises; the kernel is told the size of `attributes`.
     done(unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attributes, size_of::<A>()) })
 }
@@ -256,36 +213,23 @@ fn done(result: libc::c_long) -> io::Result<RawFd> {
 mod tests {
     use super::*;
 
-    fn scarce() -> io::Error {
-        io::Error::from_raw_os_error(libc::ENOMEM)
+    #[test]
+    fn the_verifiers_reason_is_found() {
+        let log = b"0: (61) r2 = *(u32 *)(r1 +4)\ninvalid access to packet\n\
+            processed 7 insns (limit 1000000)\n\0\0rest";
+        assert_eq!(last_words(log), "invalid access to packet");
+        assert_eq!(last_words(b"cut off"), "cut off");
+        assert_eq!(last_words(&[0; 4]), "nothing");
     }
 
     #[test]
-    fn what_has_no_memory_is_tried_again_for_a_while() {
-        let mut left = 3;
-        let done = patiently(|| {
-            left -= 1;
-            if left > 0 { Err(scarce()) } else { Ok("set") }
-        });
-        assert_eq!(done.unwrap(), "set");
-
-        let mut tried = 0;
-        let gave_up: io::Result<()> = patiently(|| {
-            tried += 1;
-            Err(scarce())
-        });
-        assert!(gave_up.unwrap_err().is_scarcity());
-        assert_eq!(tried, PAUSES + 1);
-    }
-
-    #[test]
-    fn other_errors_are_told_at_once() {
-        let mut tried = 0;
-        let refused: io::Result<()> = patiently(|| {
-            tried += 1;
-            Err(io::Error::from_raw_os_error(libc::E2BIG))
-        });
-        assert_eq!(refused.unwrap_err().raw_os_error(), Some(libc::E2BIG));
-        assert_eq!(tried, 1);
+    fn a_program_that_is_refused_says_why() {
+        // r0 = r5; exit: of a register that nobody has set.
+        let refused = program_load("test", &[0x50bf, 0x95], c"GPL").unwrap_err();
+        match refused.raw_os_error() {
+            // Without the rights of root.
+            Some(error) => assert_eq!(error, libc::EPERM),
+            None => assert!(refused.to_string().contains("R5 !read_ok"), "{refused}"),
+        }
     }
 }

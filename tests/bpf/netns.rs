@@ -6,7 +6,6 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
-use aya::programs::{SchedClassifier, TcAttachType};
 use nix::sched::{CloneFlags, setns};
 
 /// A network namespace with a name of its own, removed on drop.
@@ -151,9 +150,40 @@ impl Namespace {
 
 /// The number of TCX programs of lan0. To be called inside.
 fn tcx_programs() -> String {
-    match SchedClassifier::query_tcx("lan0", TcAttachType::Ingress) {
-        Ok((_, programs)) => format!("{} tcx", programs.len()),
-        Err(error) => format!("no tcx: {error}"),
+    const BPF_PROG_QUERY: libc::c_int = 16;
+    const BPF_TCX_INGRESS: u32 = 46;
+    /// `union bpf_attr` of BPF_PROG_QUERY, as far as it is used.
+    #[repr(C)]
+    struct Query {
+        ifindex: u32,
+        attach_type: u32,
+        query_flags: u32,
+        attach_flags: u32,
+        ids: u64,
+        count: u32,
+        pad: u32,
+    }
+    let mut query = Query {
+        ifindex: nix::net::if_::if_nametoindex("lan0").unwrap(),
+        attach_type: BPF_TCX_INGRESS,
+        query_flags: 0,
+        attach_flags: 0,
+        ids: 0,
+        count: 0,
+        pad: 0,
+    };
+    // SAFETY: the kernel writes into `query` only, which gives it no other memory.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_PROG_QUERY,
+            &raw mut query,
+            size_of::<Query>(),
+        )
+    };
+    match result {
+        0 => format!("{} tcx", query.count),
+        _ => format!("no tcx: {}", std::io::Error::last_os_error()),
     }
 }
 

@@ -1,7 +1,8 @@
 //! The program by BPF_PROG_TEST_RUN: one packet in, what it did out.
 
-use aya::TestRun;
-use aya::programs::TestRunOptions;
+use std::io;
+use std::os::fd::{AsRawFd as _, RawFd};
+
 use dae::kernel::{Object, PROGRAM_ETHER, PROGRAM_IP};
 
 use super::model::Link;
@@ -22,6 +23,26 @@ const CONTEXT: usize = 192;
 const MARK: usize = 8;
 const IFINDEX: usize = 40;
 
+const BPF_PROG_TEST_RUN: libc::c_int = 10;
+
+/// `union bpf_attr` of BPF_PROG_TEST_RUN.
+#[repr(C)]
+#[derive(Default)]
+struct TestRun {
+    program: RawFd,
+    told: u32,
+    size_in: u32,
+    size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    nanos: u32,
+    context_size_in: u32,
+    context_size_out: u32,
+    context_in: u64,
+    context_out: u64,
+}
+
 /// The program of a link.
 pub fn name(link: Link) -> &'static str {
     match link {
@@ -35,21 +56,32 @@ pub fn run(object: &mut Object, link: Link, bytes: &[u8], ifindex: u32, repeat: 
     let mut context = [0; CONTEXT];
     context[IFINDEX..IFINDEX + 4].copy_from_slice(&ifindex.to_ne_bytes());
     let mut after = [0; CONTEXT];
-    let options = TestRunOptions {
-        data_in: Some(bytes),
-        ctx_in: Some(&context),
-        ctx_out: Some(&mut after),
+    let program = object.program(name(link)).unwrap();
+    let mut run = TestRun {
+        program: program.as_raw_fd(),
+        size_in: bytes.len() as u32,
+        data_in: bytes.as_ptr() as u64,
         repeat,
-        ..TestRunOptions::new()
+        context_size_in: CONTEXT as u32,
+        context_size_out: CONTEXT as u32,
+        context_in: context.as_ptr() as u64,
+        context_out: after.as_mut_ptr() as u64,
+        ..TestRun::default()
     };
-    let result = object
-        .program(name(link))
-        .unwrap()
-        .test_run(options)
-        .unwrap();
+    // SAFETY: the kernel reads the packet and the context, and writes another context, each as
+    // long as told and alive until it returns; it writes results into `run`.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_PROG_TEST_RUN,
+            &raw mut run,
+            size_of::<TestRun>(),
+        )
+    };
+    assert_eq!(result, 0, "{}", io::Error::last_os_error());
     Answer {
-        told: result.return_value as i32,
+        told: run.told as i32,
         mark: u32::from_ne_bytes(*after[MARK..].first_chunk().unwrap()),
-        nanos: result.duration.as_nanos() as u64,
+        nanos: run.nanos.into(),
     }
 }
