@@ -80,7 +80,7 @@ snapshot() {
 	programs
 	# What cannot be read has no value that could change.
 	sysctl -a 2>/dev/null | grep '^net\.'
-	find / -xdev -type f ! -path '/work/*'
+	find / -xdev -type f ! -path '/notes/*'
 	find /tmp
 	cat /etc/config/dae /etc/config/network
 }
@@ -90,7 +90,7 @@ programs() { sed -n 's/.* \(bpf_prog_[0-9a-f]*_[a-z_0-9]*\)\t.*/\1/p' /proc/kall
 
 # What is in one snapshot and not in the other.
 differences() {
-	sort "$1" >/work/one
-	sort "$2" >/work/other
-	diff /work/one /work/other | grep '^[-+<>][^-+]'
+	sort "$1" >/notes/one
+	sort "$2" >/notes/other
+	diff /notes/one /notes/other | grep '^[-+<>][^-+]'
 }

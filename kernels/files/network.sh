@@ -64,11 +64,11 @@ for name in - internet; do
 done
 
 # Each DNS server answers with addresses that tell which one it is.
-peer dns 203.0.113.101 2001:db8:113::101 192.168.1.1 2001:db8:1::1 >/work/dns.log 2>&1 &
+peer dns 203.0.113.101 2001:db8:113::101 192.168.1.1 2001:db8:1::1 >/notes/dns.log 2>&1 &
 ip netns exec internet peer dns 203.0.113.102 2001:db8:113::102 \
-	198.51.100.53 2001:db8:100::53 >>/work/dns.log 2>&1 &
+	198.51.100.53 2001:db8:100::53 >>/notes/dns.log 2>&1 &
 ip netns exec internet peer dns 203.0.113.103 2001:db8:113::103 \
-	203.0.113.53 2001:db8:113::53 >>/work/dns.log 2>&1 &
+	203.0.113.53 2001:db8:113::53 >>/notes/dns.log 2>&1 &
 ip netns exec internet peer serve 203.0.113.10 203.0.113.20 203.0.113.33 203.0.113.66 \
-	2001:db8:113::10 2001:db8:113::20 2001:db8:113::33 2001:db8:113::66 >/work/serve.log 2>&1 &
-ip netns exec proxy peer socks 192.0.2.9 >/work/socks.log 2>&1 &
+	2001:db8:113::10 2001:db8:113::20 2001:db8:113::33 2001:db8:113::66 >/notes/serve.log 2>&1 &
+ip netns exec proxy peer socks 192.0.2.9 >/notes/socks.log 2>&1 &

@@ -21,12 +21,12 @@ family() {
 # Asks seldom, since that is work for the guest, too.
 start() {
 	local asked=0
-	rm -f /work/dae.log
+	rm -f /notes/dae.log
 	echo "MARK starting"
-	peer stamped /work/dae.log dae run &
-	until [ "$sabotage" = no-dae ] || grep -q event=start /work/dae.log; do
+	peer stamped /notes/dae.log dae run &
+	until [ "$sabotage" = no-dae ] || grep -q event=start /notes/dae.log; do
 		if [ $asked -gt 60 ]; then
-			sed 's/^/ERROR /' /work/dae.log
+			sed 's/^/ERROR /' /notes/dae.log
 			return
 		fi
 		asked=$((asked + 1))
@@ -39,15 +39,15 @@ gone() { ! pidof dae; }
 ended() { until_true 5 gone && echo yes; }
 
 # Milliseconds from the start of the process to the hook, as the guest's clock sees it.
-attached() { sed -n 's/^\([0-9]*\) .*event=kernel.attached.*/\1/p' /work/dae.log | head -n 1; }
-hook() { sed -n 's/.*event=kernel.attached device=br-lan hook=\([a-z]*\).*/\1/p' /work/dae.log; }
+attached() { sed -n 's/^\([0-9]*\) .*event=kernel.attached.*/\1/p' /notes/dae.log | head -n 1; }
+hook() { sed -n 's/.*event=kernel.attached device=br-lan hook=\([a-z]*\).*/\1/p' /notes/dae.log; }
 memory() { sed -n "s/^$1:[ 	]*\([0-9]*\) kB/\1/p" "/proc/$(pidof dae)/status"; }
 jited() { programs | sed -n 's/.*_\(dae_[a-z]*\)$/\1/p' | sort -u | tr '\n' ' '; }
 on_device() { tc filter show dev br-lan ingress | grep -c ' id [0-9]'; }
 
 shipped() {
 	[ "$sabotage" != bad-file ] || echo "config nonsense" >>$config
-	claim "the shipped configuration has no problems" 0 sh -c 'dae check >/work/check 2>&1; echo $?'
+	claim "the shipped configuration has no problems" 0 sh -c 'dae check >/notes/check 2>&1; echo $?'
 	claim "the shipped configuration is disabled" disabled sh -c \
 		'dae run 2>&1 | sed -n "s/.*event=\(disabled\).*/\1/p"'
 	sed -i '/^config nonsense$/d' $config
@@ -102,7 +102,7 @@ names() {
 # The daemon is killed while a connection lives; what it left stays.
 dead() {
 	family 4
-	at_client peer hold $plain 4 >/work/hold 2>&1 &
+	at_client peer hold $plain 4 >/notes/hold 2>&1 &
 	local holding=$!
 	sleep 1
 	kill_dae -9
@@ -123,7 +123,7 @@ dead() {
 		done
 	done
 	wait $holding
-	claim_at_most "killed: longest silence of a direct connection, ms" 1000 "$(cat /work/hold)"
+	claim_at_most "killed: longest silence of a direct connection, ms" 1000 "$(cat /notes/hold)"
 	[ "$sabotage" != closed ] || ip link set br-lan up
 }
 
@@ -144,8 +144,8 @@ again() {
 left() {
 	[ "$sabotage" = untidy ] || kill_dae -15
 	claim "it ends" yes ended
-	snapshot >/work/after
-	claim "a stop leaves nothing" "" differences /work/before /work/after
+	snapshot >/notes/after
+	claim "a stop leaves nothing" "" differences /notes/before /notes/after
 }
 
 # Some kernels can do without the compiler of BPF programs; dae turns it on where it is off. Who
@@ -153,8 +153,8 @@ left() {
 interpreted() {
 	local switch=/proc/sys/net/core/bpf_jit_enable
 	[ "$(cat $switch)" = 0 ] || return
-	echo 0 >/work/switch
-	[ "$sabotage" = tight ] || mount --bind /work/switch $switch
+	echo 0 >/notes/switch
+	[ "$sabotage" = tight ] || mount --bind /notes/switch $switch
 	start
 	umount $switch
 	[ "$sabotage" != no-lan ] || ip link set br-lan down
@@ -189,9 +189,9 @@ shipped
 configure
 until_true 5 fetch 203.0.113.10
 until_true 5 fetch 2001:db8:113::10
-snapshot >/work/before
+snapshot >/notes/before
 echo "MARK reading"
-dae check >/work/check 2>&1 || sed 's/^/ERROR /' /work/check
+dae check >/notes/check 2>&1 || sed 's/^/ERROR /' /notes/check
 echo "MARK read"
 start
 numbers
