@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 # The work is done by scripts/, cross/build and lab/run.
 
-.PHONY: help build dist lab test lint fuzz size reproduce bench soak
+.PHONY: help build dist lab test test-kernels lint fuzz size reproduce bench soak
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 build: ## the daemon for this machine, at target/release/dae
 	@scripts/packages build
@@ -23,6 +23,13 @@ lab: ## a home network in namespaces: what works, shown on the wire; needs root
 
 test: ## everything: lint, tests, the lab under each hook, cross builds; needs root
 	@scripts/test
+
+test-kernels: ## the packages on older kernels of mipsel, aarch64 and x86_64, emulated
+	@scripts/packages build cross openwrt kernels
+	@cross/build aarch64 mipsel x86_64
+	@scripts/feed
+	@cross/build --peer aarch64 mipsel x86_64
+	@kernels/run
 
 lint: ## form, warnings and boundaries of the code
 	@scripts/packages build lint
