@@ -112,7 +112,7 @@ fn code(bytes: &[u8]) -> Result<String, String> {
         object.license.to_string_lossy()
     );
     let mut programs: Vec<_> = object.programs.iter().collect();
-    programs.sort_by(|(one, _), (other, _)| one.cmp(other));
+    programs.sort_by_key(|(name, _)| *name);
     let _ = writeln!(
         text,
         "pub static PROGRAMS: [(&str, &[u64]); {}] = [",
