@@ -42,8 +42,8 @@ pub struct Facts {
     pub memory: Option<u64>,
     /// Folders and their free kB.
     pub space: Vec<(String, u64)>,
-    /// Services that start at boot.
-    pub services: Vec<String>,
+    /// Services here that catch the same packets.
+    pub rivals: Vec<&'static str>,
 }
 
 /// Milliseconds and the response code of an answer, or why there was none.

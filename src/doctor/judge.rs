@@ -36,18 +36,18 @@ impl Findings {
                 };
                 self.bad(
                     check,
-                    format!("{first}{others}"),
+                    &&format_args!("{first}{others}"),
                     "dae check, and mend them",
                 );
             }
             Ok(Settings { enabled: false, .. }) => {
                 let cure = "uci set dae.main.enabled=1; uci commit dae; service dae start";
-                self.bad(check, "option enabled is 0: dae does nothing", cure);
+                self.bad(check, &"option enabled is 0: dae does nothing", cure);
             }
-            Ok(_) => self.good(check, format!("{} is valid", facts.file)),
+            Ok(_) => self.good(check, &&format_args!("{} is valid", facts.file)),
         }
         if facts.at_boot == Some(false) {
-            self.bad("boot", "dae does not start at boot", "service dae enable");
+            self.bad("boot", &"dae does not start at boot", "service dae enable");
         }
     }
 
@@ -55,26 +55,26 @@ impl Findings {
         let check = "daemon";
         let restart = "service dae restart";
         match &facts.daemon {
-            Daemon::Forbidden => self.unsure(check, "we may not ask it", "run this as root"),
-            Daemon::Silent(reason) => self.bad(check, reason.clone(), restart),
+            Daemon::Forbidden => self.unsure(check, &"we may not ask it", "run this as root"),
+            Daemon::Silent(reason) => self.bad(check, &reason, restart),
             Daemon::Alive(status) if status["suspended"] == true => match reason(status) {
                 // Told of the kernel.
-                Some(_) => self.good(check, runs(status)),
-                None => self.bad(check, "suspended: the LAN is as without dae", "dae resume"),
+                Some(_) => self.good(check, &runs(status)),
+                None => self.bad(check, &"suspended: the LAN is as without dae", "dae resume"),
             },
             Daemon::Alive(status) => {
-                self.good(check, runs(status));
+                self.good(check, &runs(status));
                 let last = &status["reload"]["last"];
                 if let Some(reason) = last["reason"].as_str() {
-                    let words = format!("the last reload changed nothing: {reason}");
-                    self.bad("reload", words, "dae check; service dae reload");
+                    let words = format_args!("the last reload changed nothing: {reason}");
+                    self.bad("reload", &words, "dae check; service dae reload");
                 }
             }
-            Daemon::Dead => self.bad(check, "was killed, or has crashed", restart),
+            Daemon::Dead => self.bad(check, &"was killed, or has crashed", restart),
             Daemon::Absent if facts.wanted() => {
-                self.bad(check, "does not run", "service dae start; logread -e dae");
+                self.bad(check, &"does not run", "service dae start; logread -e dae");
             }
-            Daemon::Absent => self.good(check, "does not run, and is not meant to"),
+            Daemon::Absent => self.good(check, &"does not run, and is not meant to"),
         }
     }
 
@@ -82,31 +82,31 @@ impl Findings {
     fn kernel(&mut self, facts: &Facts) {
         let check = "kernel";
         if let Some(reason) = facts.status().and_then(reason) {
-            self.bad(check, reason, "then: service dae restart");
+            self.bad(check, &reason, "then: service dae restart");
             return;
         }
         if let Some(tried) = &facts.trial {
             match (&tried.loaded, &tried.hung) {
-                (Err(reason), _) | (_, Some(Err(reason))) => self.bad(check, reason.clone(), ""),
+                (Err(reason), _) | (_, Some(Err(reason))) => self.bad(check, &reason, ""),
                 (Ok(ms), Some(Ok(hook))) => {
-                    self.good(check, format!("takes the program ({hook}), {ms} ms"));
+                    self.good(check, &&format_args!("takes the program ({hook}), {ms} ms"));
                 }
                 (Ok(_), None) if facts.modules_missing.is_empty() => {
-                    self.good(check, "takes the program; its modules are there");
+                    self.good(check, &"takes the program; its modules are there");
                 }
                 (Ok(_), None) => {
                     let missing = facts.modules_missing.join(" and ");
-                    let words = format!("takes the program; perhaps it needs {missing}");
-                    self.unsure(check, words, "opkg install kmod-sched-core kmod-sched-bpf");
+                    let words = format_args!("takes the program; perhaps it needs {missing}");
+                    self.unsure(check, &words, "opkg install kmod-sched-core kmod-sched-bpf");
                 }
             }
         } else if facts.status().is_some_and(|it| it["devices"].is_array()) {
-            self.good(check, "takes the program");
+            self.good(check, &"takes the program");
         }
         // While it runs we have turned the compiler on, where there is one and we may.
         if facts.status().is_some() && facts.jit.as_deref() == Some("0") {
             let cure = "sysctl -w net.core.bpf_jit_enable=1";
-            self.bad("jit", "the program is interpreted, which is slow", cure);
+            self.bad("jit", &"the program is interpreted, which is slow", cure);
         }
     }
 
@@ -119,21 +119,21 @@ impl Findings {
             let count = names.iter().filter(there).count();
             let all = names.join(", ");
             if count == 0 {
-                let words = format!("interface '{interface}': there is no device {all}");
+                let words = format_args!("interface '{interface}': there is no device {all}");
                 let cure = "ip link; does list interface of /etc/config/dae name it right?";
-                self.bad(check, words, cure);
+                self.bad(check, &words, cure);
             } else if facts.is_attached() && names.iter().filter(attached).count() < count {
-                let words = format!("interface '{interface}': {all} has not our program");
-                self.bad(check, words, "logread -e kernel; service dae restart");
+                let words = format_args!("interface '{interface}': {all} has not our program");
+                self.bad(check, &words, "logread -e kernel; service dae restart");
             } else {
-                self.good(check, format!("interface '{interface}' is {all}"));
+                self.good(check, &&format_args!("interface '{interface}' is {all}"));
             }
         }
         let clsact = facts.rows("devices").filter(|row| row["hook"] == "clsact");
         for name in clsact.filter_map(|row| row["device"].as_str()) {
             if !seen.filters.iter().any(|it| it == name) {
-                let words = format!("somebody has taken our filter from {name} (qos, sqm?)");
-                self.bad(check, words, "service dae restart, after them");
+                let words = format_args!("somebody has taken our filter from {name} (qos, sqm?)");
+                self.bad(check, &words, "service dae restart, after them");
             }
         }
         if let Some(status) = facts.status().filter(|_| facts.is_attached())
@@ -141,7 +141,7 @@ impl Findings {
             && status["uptime_s"].as_u64() > Some(SETTLED)
         {
             let words = "no packet of the LAN has come by since the start";
-            self.unsure("traffic", words, "is this router the clients' gateway?");
+            self.unsure("traffic", &words, "is this router the clients' gateway?");
         }
     }
 
@@ -150,7 +150,7 @@ impl Findings {
         let check = "routing";
         let seen = match &facts.seen {
             Ok(seen) => seen,
-            Err(reason) => return self.unsure(check, reason.clone(), "run it as root"),
+            Err(reason) => return self.unsure(check, &reason, "run it as root"),
         };
         let is_there = |it: &Routing| (it.rules, it.routes) == (RULES, 1);
         let is_clean = |it: &Routing| (it.rules, it.routes) == (0, 0);
@@ -159,29 +159,29 @@ impl Findings {
             // IPv6 that came this moment has none yet.
             let good = is_there(v4) && (is_there(v6) || is_clean(v6) && !facts.ipv6);
             match good {
-                true => self.good(check, "our rules and routes are there, each once"),
+                true => self.good(check, &"our rules and routes are there, each once"),
                 false => {
-                    let words = format!(
+                    let words = format_args!(
                         "of {RULES} rules and 1 route there are {} and {} (IPv4), {} and {} (IPv6)",
                         v4.rules, v4.routes, v6.rules, v6.routes
                     );
-                    self.bad(check, words, "service dae restart");
+                    self.bad(check, &words, "service dae restart");
                 }
             }
         } else if seen.closed {
             let words = "the kill switch is closed: what a proxy should carry is dropped";
-            self.bad(check, words, "service dae start, or dae clean to open it");
+            self.bad(check, &words, "service dae start, or dae clean to open it");
         } else if is_clean(v4) && is_clean(v6) && seen.filters.is_empty() {
-            self.good(check, "nothing of ours is left behind");
+            self.good(check, &"nothing of ours is left behind");
         } else {
             let words = "rules, routes or filters of a dead daemon are left behind";
-            self.bad(check, words, "dae clean");
+            self.bad(check, &words, "dae clean");
         }
         if facts.forwards == Some(false) {
             let words = "the kernel forwards nothing (net.ipv4.ip_forward is 0)";
             self.bad(
                 check,
-                words,
+                &words,
                 "service network restart, service firewall restart",
             );
         }

@@ -73,7 +73,7 @@ fn healthy() -> Facts {
         time: 1_800_000_000,
         memory: Some(60_000),
         space: vec![("/etc".into(), 5000)],
-        services: vec!["dnsmasq".into()],
+        rivals: Vec::new(),
     }
 }
 
@@ -380,7 +380,7 @@ fn the_rest_of_the_router_is_looked_at_too() {
     leads(healthy(), |it| it.space[0].1 = 10, &["/etc is full, 10 kB"]);
     leads(
         healthy(),
-        |it| it.services.push("openclash".into()),
+        |it| it.rivals.push("openclash"),
         &["unknown others", "service openclash stop"],
     );
     let mut facts = healthy();

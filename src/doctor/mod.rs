@@ -14,8 +14,7 @@ pub mod page;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -28,7 +27,7 @@ use crate::daemon::networks;
 use crate::error::Error;
 use crate::kernel::{self, DatapathConfig, Ports, devices};
 use facts::{Daemon, Facts, Settings, Tried};
-use outward::all_answered;
+use outward::{RIVALS, all_answered};
 use page::Finding;
 
 /// The daemon's upstreams have so long to answer.
@@ -48,12 +47,6 @@ fn gather(cli: &Cli) -> Facts {
     let (daemon, before) = daemon(&cli.run_dir);
     let config = loaded.as_ref().ok().map(|loaded| &loaded.config);
     let has_datapath = matches!(&daemon, Daemon::Alive(status) if status["devices"].is_array());
-    let trial = match &loaded {
-        Ok(loaded) if !has_datapath && !loaded.config.main.interfaces.is_empty() => {
-            try_out(loaded, &cli.run_dir)
-        }
-        _ => None,
-    };
     let seen = kernel::look(&cli.run_dir).map_err(|error| error.to_string());
     let networks = networks::read();
     let existing = seen
@@ -73,14 +66,14 @@ fn gather(cli: &Cli) -> Facts {
         .filter(|it| alive && it.dns.enabled)
         .map(|it| it.dns.listen.as_slice());
     let listeners = listen.unwrap_or_default().iter();
-    Facts {
+    let mut facts = Facts {
         file: cli.config.display().to_string(),
         config: loaded.as_ref().map(settings).map_err(Clone::clone),
-        at_boot: fs::exists("/etc/init.d/dae")
-            .unwrap_or(false)
-            .then(|| services().contains(&"dae".into())),
+        at_boot: service("dae")
+            .exists()
+            .then(|| Path::new("/etc/rc.d/S21dae").exists()),
         daemon,
-        trial,
+        trial: None,
         jit: word("/proc/sys/net/core/bpf_jit_enable"),
         modules_missing: ["sch_ingress", "cls_bpf"]
             .into_iter()
@@ -91,7 +84,7 @@ fn gather(cli: &Cli) -> Facts {
         devices,
         forwards: word("/proc/sys/net/ipv4/ip_forward").map(|it| it != "0"),
         ipv6: word("/proc/sys/net/ipv6/conf/all/disable_ipv6").is_some_and(|it| it == "0"),
-        input_chain: input_chain(),
+        input_chain: kernel::input_chain(),
         listeners: listeners
             .map(|addr| {
                 (
@@ -110,8 +103,18 @@ fn gather(cli: &Cli) -> Facts {
             .into_iter()
             .filter_map(|folder| free_space(folder))
             .collect(),
-        services: services(),
+        rivals: RIVALS
+            .into_iter()
+            .filter(|name| service(name).exists())
+            .collect(),
+    };
+    if let Ok(loaded) = &loaded
+        && !has_datapath
+        && !loaded.config.main.interfaces.is_empty()
+    {
+        facts.trial = Some(try_out(loaded, &cli.run_dir));
     }
+    facts
 }
 
 fn settings(loaded: &Loaded) -> Settings {
@@ -153,8 +156,8 @@ fn daemon(run_dir: &Path) -> (Daemon, Value) {
     }
 }
 
-/// On a thread of its own, since that ends in another network namespace.
-fn try_out(loaded: &Loaded, run_dir: &Path) -> Option<Tried> {
+/// The last thing that is done: it ends in another network namespace.
+fn try_out(loaded: &Loaded, run_dir: &Path) -> Tried {
     let main = &loaded.config.main;
     let config = DatapathConfig {
         interfaces: main.interfaces.clone(),
@@ -167,22 +170,15 @@ fn try_out(loaded: &Loaded, run_dir: &Path) -> Option<Tried> {
         ports: Ports::default(),
         run_dir: run_dir.into(),
     };
-    let trial = thread::scope(|scope| {
-        let work = || kernel::try_out(&loaded.image, &config);
-        thread::Builder::new()
-            .spawn_scoped(scope, work)
-            .ok()?
-            .join()
-            .ok()
-    })?;
+    let trial = kernel::try_out(&loaded.image, &config);
     let words = |error: Error| error.to_string();
-    Some(Tried {
+    Tried {
         loaded: trial
             .loaded
             .map(|took| took.as_millis() as u64)
             .map_err(words),
         hung: trial.hung.map(|hung| hung.map_err(words)),
-    })
+    }
 }
 
 /// Asks a listener of ours for what every upstream knows; milliseconds and the response code.
@@ -223,15 +219,6 @@ fn is_module_there(name: &str) -> bool {
         || built_in.contains(&format!("/{name}.ko"))
 }
 
-/// The firewall's chain for packets to the router; None where there is no fw4.
-fn input_chain() -> Option<String> {
-    let mut list = Command::new("nft");
-    list.args(["list", "chain", "inet", "fw4", "input"]);
-    let listed = list.stdin(Stdio::null()).output().ok()?;
-    let chain = String::from_utf8_lossy(&listed.stdout).into_owned();
-    listed.status.success().then_some(chain)
-}
-
 fn free_memory() -> Option<u64> {
     let text = word("/proc/meminfo")?;
     let line = text
@@ -252,16 +239,7 @@ fn free_space(folder: &Path) -> Option<(String, u64)> {
     Some((there.display().to_string(), bytes / 1024))
 }
 
-/// Those that start at boot: `/etc/rc.d/S21dae` and the like.
-fn services() -> Vec<String> {
-    let entries = fs::read_dir("/etc/rc.d").into_iter().flatten().flatten();
-    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    let started = names.filter_map(|name| {
-        let name = name.strip_prefix('S')?;
-        Some(
-            name.trim_start_matches(|c: char| c.is_ascii_digit())
-                .to_owned(),
-        )
-    });
-    started.collect()
+/// The init script of a service.
+fn service(name: &str) -> PathBuf {
+    Path::new("/etc/init.d").join(name)
 }

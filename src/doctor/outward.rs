@@ -14,7 +14,7 @@ const LEAST_MEMORY: u64 = 8 * 1024;
 const LEAST_SPACE: u64 = 64;
 
 /// Services that catch the same packets.
-const RIVALS: [&str; 15] = [
+pub const RIVALS: [&str; 15] = [
     "daed",
     "passwall",
     "passwall2",
@@ -39,11 +39,11 @@ impl Findings {
         match seen.routing.map(|it| it.defaults > 0) {
             [false, false] => {
                 let words = "there is no default route";
-                self.bad(check, words, "is the WAN up? ifstatus wan; ifup wan");
+                self.bad(check, &words, "is the WAN up? ifstatus wan; ifup wan");
             }
-            [true, true] => self.good(check, "default routes of IPv4 and IPv6"),
-            [true, false] => self.good(check, "a default route of IPv4, none of IPv6"),
-            [false, true] => self.good(check, "a default route of IPv6, none of IPv4"),
+            [true, true] => self.good(check, &"default routes of IPv4 and IPv6"),
+            [true, false] => self.good(check, &"a default route of IPv4, none of IPv6"),
+            [false, true] => self.good(check, &"a default route of IPv6, none of IPv4"),
         }
     }
 
@@ -53,10 +53,10 @@ impl Findings {
         };
         let check = "firewall";
         match chain.contains(&format!("{:#x}", crate::net::DELIVER_MARK)) {
-            true => self.good(check, "lets in what dae has taken"),
+            true => self.good(check, &"lets in what dae has taken"),
             false => {
                 let words = "zones that reject input drop what dae has taken";
-                self.bad(check, words, "service firewall restart");
+                self.bad(check, &words, "service firewall restart");
             }
         }
     }
@@ -64,18 +64,21 @@ impl Findings {
     pub(super) fn dns(&mut self, facts: &Facts) {
         let check = "dns";
         if let Ok(Settings { dns: false, .. }) = facts.config {
-            return self.good(check, "switched off: queries pass dae by");
+            return self.good(check, &"switched off: queries pass dae by");
         }
         for (address, outcome) in &facts.listeners {
             match outcome {
-                Ok((ms, 0)) => self.good(check, format!("{address} answers, {ms} ms")),
+                Ok((ms, 0)) => self.good(check, &&format_args!("{address} answers, {ms} ms")),
                 // Of an upstream that knows no root, or of ours while none of them answers.
                 Ok((ms, code)) => {
-                    self.good(check, format!("{address} answers, {ms} ms (code {code})"));
+                    self.good(
+                        check,
+                        &&format_args!("{address} answers, {ms} ms (code {code})"),
+                    );
                 }
                 Err(reason) => {
-                    let words = format!("{address} does not answer: {reason}");
-                    self.bad(check, words, "service dae restart");
+                    let words = format_args!("{address} does not answer: {reason}");
+                    self.bad(check, &words, "service dae restart");
                 }
             }
         }
@@ -89,51 +92,52 @@ impl Findings {
         {
             let words = "no query of the LAN has come by since the start";
             let cure = "do clients use DNS over HTTPS, or ask somebody on the LAN?";
-            self.unsure(check, words, cure);
+            self.unsure(check, &words, cure);
         }
     }
 
     fn upstream(&mut self, row: &Value, before: &Value) {
         let check = "upstream";
-        let name = row["name"].as_str().unwrap_or_default();
-        let transport = row["transport"].as_str().unwrap_or_default();
+        let name = text(row, "name");
+        let transport = text(row, "transport");
         if answered(row, before) {
-            let ms = row["latency_ms"].as_f64().unwrap_or_default();
-            let words = format!("'{name}' ({transport}) answers, {ms:.0} ms");
+            let ms = row["latency_ms"].as_f64().unwrap_or_default() as u64;
+            let words = format_args!("'{name}' ({transport}) answers, {ms} ms");
             return match row["udp_dead"] == true {
-                true => self.bad(check, words + ", but not by UDP", "write tcp:// or tls://"),
-                false => self.good(check, words),
+                true => self.bad(
+                    check,
+                    &format_args!("{words}, but not by UDP"),
+                    "write tcp:// or tls://",
+                ),
+                false => self.good(check, &words),
             };
         }
-        let why = match (
-            grown(row, before, "failures"),
-            grown(row, before, "timeouts"),
-        ) {
-            (0, _) => "is silent",
+        let why = match grown(row, before, "failures") {
+            0 => "is silent",
             _ => "cannot be reached, or breaks off",
         };
         let cure = format!("is its url right, and its way up? logread -e {name}");
-        self.bad(check, format!("'{name}' ({transport}) {why}"), &cure);
+        self.bad(check, &&format_args!("'{name}' ({transport}) {why}"), &cure);
     }
 
     /// A node without IPv6 is no problem while it works by IPv4.
     pub(super) fn nodes(&mut self, facts: &Facts) {
         let all: Vec<&Value> = facts.rows("nodes").collect();
         for (at, first) in all.iter().enumerate() {
-            if all[..at].iter().any(|it| it["node"] == first["node"]) {
+            let name = text(first, "node");
+            if all[..at].iter().any(|it| text(it, "node") == name) {
                 continue;
             }
-            let name = first["node"].as_str().unwrap_or_default();
-            let of_it = || all.iter().filter(|it| it["node"] == first["node"]);
+            let of_it = || all.iter().filter(|it| text(it, "node") == name);
             let in_life = |life: &str| {
-                let those = of_it().filter(|it| it["life"] == life);
-                let networks = those.filter_map(|it| it["network"].as_str());
+                let those = of_it().filter(|it| text(it, "life") == life);
+                let networks = those.map(|it| text(it, "network"));
                 networks.collect::<Vec<_>>().join(" ")
             };
             let dead = in_life("dead");
-            if of_it().all(|it| it["life"] == "dead") {
+            if of_it().all(|it| text(it, "life") == "dead") {
                 let cure = format!("is its url right, and does it run? logread -e {name}");
-                self.bad("node", format!("'{name}' is dead ({dead})"), &cure);
+                self.bad("node", &&format_args!("'{name}' is dead ({dead})"), &cure);
             } else {
                 let others = if dead.is_empty() {
                     String::new()
@@ -146,7 +150,7 @@ impl Findings {
                 } else {
                     &alive
                 };
-                self.good("node", format!("'{name}': {words}{others}"));
+                self.good("node", &&format_args!("'{name}': {words}{others}"));
             }
         }
     }
@@ -154,37 +158,33 @@ impl Findings {
     pub(super) fn machine(&mut self, facts: &Facts) {
         if facts.time < BEGINNING {
             let words = "years behind: no certificate will be believed";
-            self.bad("clock", words, "service sysntpd restart, or date -s");
+            self.bad("clock", &words, "service sysntpd restart, or date -s");
         } else {
-            self.good("clock", "plausible");
+            self.good("clock", &"plausible");
         }
         if let Some(kb) = facts.memory {
             match kb < LEAST_MEMORY {
                 true => {
                     let cure = "stop other services; lower max_flows and cache_bytes";
-                    self.bad("memory", format!("{kb} kB are free"), cure);
+                    self.bad("memory", &&format_args!("{kb} kB are free"), cure);
                 }
-                false => self.good("memory", format!("{} MB are free", kb / 1024)),
+                false => self.good("memory", &&format_args!("{} MB are free", kb / 1024)),
             }
         }
         for (folder, kb) in &facts.space {
             if *kb < LEAST_SPACE {
-                let words = format!("{folder} is full, {kb} kB are free");
-                self.bad("space", words, "remove what is not needed there");
+                let words = format_args!("{folder} is full, {kb} kB are free");
+                self.bad("space", &words, "remove what is not needed there");
             }
         }
     }
 
     pub(super) fn rivals(&mut self, facts: &Facts) {
-        for name in facts
-            .services
-            .iter()
-            .filter(|it| RIVALS.contains(&it.as_str()))
-        {
-            let words = format!("service {name} is enabled and may catch the same packets");
+        for name in &facts.rivals {
+            let words = format_args!("service {name} is installed and may catch the same packets");
             self.unsure(
                 "others",
-                words,
+                &words,
                 &format!("service {name} stop; service {name} disable"),
             );
         }
@@ -196,13 +196,19 @@ fn upstreams<'a>(
     after: &'a Value,
     before: &'a Value,
 ) -> impl Iterator<Item = (&'a Value, &'a Value)> {
-    let configured = rows(after).filter(|row| row["name"] != "asis");
+    let configured = rows(after).filter(|row| text(row, "name") != "asis");
     configured.filter_map(|row| {
-        let old = rows(before).find(|it| it["name"] == row["name"]);
+        let old = rows(before).find(|it| text(it, "name") == text(row, "name"));
         Some((row, old?))
     })
 }
 
+#[inline(never)]
+fn text<'a>(row: &'a Value, key: &str) -> &'a str {
+    row[key].as_str().unwrap_or_default()
+}
+
+#[inline(never)]
 fn grown(row: &Value, before: &Value, key: &str) -> u64 {
     let of = |row: &Value| row[key].as_u64().unwrap_or_default();
     of(row).saturating_sub(of(before))

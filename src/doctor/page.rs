@@ -1,6 +1,6 @@
 //! Findings, and how they are printed. Pure.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
 use serde_json::{Value, json};
 
@@ -77,28 +77,33 @@ pub fn document(findings: &[Finding]) -> Value {
 pub struct Findings(pub(super) Vec<Finding>);
 
 impl Findings {
-    /// Adds one.
-    pub fn add(&mut self, state: State, check: &'static str, words: String, cure: &str) {
+    // Many places call these: what can be done here is not done in each of them.
+
+    #[inline(never)]
+    fn add(&mut self, state: State, check: &'static str, words: &dyn Display, cure: &str) {
         self.0.push(Finding {
             state,
             check,
-            words,
+            words: words.to_string(),
             cure: cure.to_owned(),
         });
     }
 
     /// All is well.
-    pub fn good(&mut self, check: &'static str, words: impl Into<String>) {
-        self.add(State::Ok, check, words.into(), "");
+    #[inline(never)]
+    pub fn good(&mut self, check: &'static str, words: &dyn Display) {
+        self.add(State::Ok, check, words, "");
     }
 
     /// Something is wrong; `cure` is what to do.
-    pub fn bad(&mut self, check: &'static str, words: impl Into<String>, cure: &str) {
-        self.add(State::Problem, check, words.into(), cure);
+    #[inline(never)]
+    pub fn bad(&mut self, check: &'static str, words: &dyn Display, cure: &str) {
+        self.add(State::Problem, check, words, cure);
     }
 
     /// It could not be told, or may be well.
-    pub fn unsure(&mut self, check: &'static str, words: impl Into<String>, cure: &str) {
-        self.add(State::Unknown, check, words.into(), cure);
+    #[inline(never)]
+    pub fn unsure(&mut self, check: &'static str, words: &dyn Display, cure: &str) {
+        self.add(State::Unknown, check, words, cure);
     }
 }

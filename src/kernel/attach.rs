@@ -49,7 +49,7 @@ pub fn attach(
     program: BorrowedFd<'_>,
     (device, ifindex): (&str, u32),
     how: Attach,
-    journal: impl FnOnce() -> Result<()>,
+    journal: &mut dyn FnMut() -> Result<()>,
 ) -> Result<Hook> {
     let tcx = match how {
         Attach::Clsact => None,

@@ -284,7 +284,7 @@ fn hang(tools: &mut Tools<'_>, object: &mut Object, device: &Device) -> Result<H
         program,
         (name, *index),
         tools.config.hook(),
-        || {
+        &mut || {
             journal.state.device(name, *index).made_qdisc = true;
             journal.save()
         },

@@ -99,7 +99,7 @@ fn hang(object: &mut Object, config: &DatapathConfig) -> Result<HookKind> {
     let mut client = Client::open().context(|| "open a netlink socket")?;
     let program = object.program(PROGRAM_ETHER)?;
     let device = ("a device", links::LOOPBACK);
-    let hook = attach::attach(&mut client, program, device, config.hook(), || Ok(()))?;
+    let hook = attach::attach(&mut client, program, device, config.hook(), &mut || Ok(()))?;
     Ok(match hook {
         Hook::Tcx(_) => HookKind::Tcx,
         Hook::Clsact => HookKind::Clsact,

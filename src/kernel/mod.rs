@@ -28,6 +28,7 @@ mod links;
 mod look;
 mod map;
 mod netlink;
+mod nft;
 mod nodes;
 mod object;
 mod ports;
@@ -46,6 +47,7 @@ pub use hooks::{AttachedDevice, HookKind};
 pub use links::RULES;
 pub use look::{Routing, Seen, Trial, look, try_out};
 pub use netlink::RouteMonitor;
+pub use nft::input_chain;
 pub use object::{Object, PROGRAM_ETHER, PROGRAM_IP};
 pub use ports::Ports;
 

@@ -179,7 +179,7 @@ impl Client {
     pub fn ask(&mut self, mut request: Request) -> io::Result<()> {
         let flags = u16_at(&request.bytes, 6).unwrap_or_default() | libc::NLM_F_ACK as u16;
         request.bytes[6..8].copy_from_slice(&flags.to_ne_bytes());
-        self.exchange(request, |_| ())
+        self.exchange(request, &mut |_| ())
     }
 
     /// As [`Self::ask`], but these errors are as good as success: it was so already.
@@ -197,13 +197,17 @@ impl Client {
     }
 
     /// Asks for a list and hands each of its messages to `each`.
-    pub fn dump(&mut self, mut request: Request, each: impl FnMut(Message<'_>)) -> io::Result<()> {
+    pub fn dump(
+        &mut self,
+        mut request: Request,
+        mut each: impl FnMut(Message<'_>),
+    ) -> io::Result<()> {
         let flags = u16_at(&request.bytes, 6).unwrap_or_default() | libc::NLM_F_DUMP as u16;
         request.bytes[6..8].copy_from_slice(&flags.to_ne_bytes());
-        self.exchange(request, each)
+        self.exchange(request, &mut each)
     }
 
-    fn exchange(&mut self, request: Request, mut each: impl FnMut(Message<'_>)) -> io::Result<()> {
+    fn exchange(&mut self, request: Request, each: &mut dyn FnMut(Message<'_>)) -> io::Result<()> {
         self.sequence = self.sequence.wrapping_add(1);
         let fd = self.socket.as_raw_fd();
         send(fd, &request.finish(self.sequence), MsgFlags::empty())?;
