@@ -31,9 +31,9 @@ class Outcome:
         kind, _, rest = line.strip().partition(" ")
         rest = rest.strip()
         if kind == "PASS":
-            self.passed.append(rest.partition(" -> ")[0])
+            self.passed.append(rest.partition(" ->")[0])
         elif kind == "FAIL":
-            self.failed.append(rest.partition(" -> ")[0])
+            self.failed.append(rest.partition(" ->")[0])
         elif kind == "ERROR":
             self.errors.append(rest)
         elif kind == "VALUE":
