@@ -63,7 +63,7 @@ fn stop_leaves_nothing_and_dropping_neither() {
                 } else {
                     drop(datapath);
                 }
-                assert_eq!(router.trace_of_us(), before);
+                assert_eq!(router.settled_trace(&before), before);
                 assert!(!config.run_dir.join("state.json").exists());
                 std::fs::remove_dir(&config.run_dir).unwrap();
             }
@@ -139,7 +139,7 @@ fn what_a_killed_instance_left_is_replaced_and_never_doubled() {
                 1
             );
             assert!(datapath.stop().is_empty());
-            assert_eq!(router.trace_of_us(), before);
+            assert_eq!(router.settled_trace(&before), before);
             std::fs::remove_dir(&config.run_dir).unwrap();
         });
     }

@@ -282,7 +282,7 @@ fn an_object_that_cannot_be_made_changes_nothing() {
         };
         let refused = Object::load(&bpf::image(&[]), &greedy).unwrap_err();
         assert!(refused.to_string().contains("bpf load"), "{refused}");
-        assert_eq!(router.trace_of_us(), before);
+        assert_eq!(router.settled_trace(&before), before);
         assert!(datapath.stop().is_empty());
     });
 }
@@ -360,7 +360,7 @@ fn interfaces_come_and_go_without_harm_to_others() {
             let names: Vec<_> = names.iter().map(|it| it.0.as_str()).collect();
             assert_eq!(names, ["lan0", "lan1", "lan2"]);
             assert!(datapath.stop().is_empty());
-            assert_eq!(router.trace_of_us(), before);
+            assert_eq!(router.settled_trace(&before), before);
             assert_eq!(router.tc("qdisc show dev lan1"), lan1);
         });
     }
@@ -396,7 +396,7 @@ fn the_hook_changes_without_a_gap_and_leaves_nothing() {
         datapath.reconfigure(with(Attach::Auto));
         assert_eq!(hook(&datapath), HookKind::Tcx);
         assert!(datapath.stop().is_empty());
-        assert_eq!(router.trace_of_us(), before);
+        assert_eq!(router.settled_trace(&before), before);
     });
 }
 
@@ -439,7 +439,7 @@ fn a_pause_leaves_nothing_and_what_was_known_comes_back() {
 
             assert!(datapath.suspend().is_empty());
             assert!(datapath.is_suspended());
-            assert_eq!(router.trace_of_us(), before);
+            assert_eq!(router.settled_trace(&before), before);
             assert_eq!(datapath.counters().unwrap(), counted);
             assert_eq!(datapath.devices().count(), 0);
             assert_eq!(client.enter(|| peers::greeting(to)).unwrap(), "server");
@@ -459,7 +459,7 @@ fn a_pause_leaves_nothing_and_what_was_known_comes_back() {
             assert!(datapath.counters().unwrap().rule(0).packets > counted.rule(0).packets);
             assert!(datapath.suspend().is_empty());
             drop(datapath);
-            assert_eq!(router.trace_of_us(), before);
+            assert_eq!(router.settled_trace(&before), before);
         });
     }
 }

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns};
 
@@ -145,6 +146,20 @@ impl Namespace {
             self.tc("filter show dev lan0 ingress"),
             tcx_programs(),
         ]
+    }
+
+    /// [`Self::trace_of_us`], as soon as it is `wanted`, and after a second at the latest. A TCX
+    /// link goes with its last descriptor, and a command that another test of this process is
+    /// just starting has all of ours until it runs.
+    pub fn settled_trace(&self, wanted: &[String]) -> Vec<String> {
+        let end = Instant::now() + Duration::from_secs(1);
+        loop {
+            let trace = self.trace_of_us();
+            if trace == wanted || Instant::now() > end {
+                return trace;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 
