@@ -49,8 +49,9 @@ reproduce: ## whether two builds in two folders have the same bytes
 	@scripts/reproducible
 
 bench: ## cost of the BPF program, the direct path and DNS answers; needs root
-	@scripts/packages build lab bench
+	@scripts/packages build lab bench cross
 	cargo build --release --locked
+	@cross/build $(shell uname -m)
 	@scripts/bench
 
 # The binary of routers: musl gives memory back that glibc keeps.
