@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-# The work is done by scripts/, cross/build and lab/run.
+# The work is done by scripts/, cross/build, lab/run and kernels/run.
 
 .PHONY: help build dist lab test test-kernels lint fuzz size reproduce bench soak
 
@@ -48,7 +48,7 @@ reproduce: ## whether two builds in two folders have the same bytes
 	@scripts/packages build cross openwrt
 	@scripts/reproducible
 
-bench: ## cost of the BPF program, the direct path and DNS answers; needs root
+bench: ## cost of packets, DNS answers, proxied flows, a start; needs root
 	@scripts/packages build lab bench cross
 	cargo build --release --locked
 	@cross/build $(shell uname -m)

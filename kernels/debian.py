@@ -5,6 +5,7 @@ apt gets a state of its own in a folder, so that this machine's sources, lists a
 stay as they are. What has been unpacked is kept (see CACHE); deleting it is harmless.
 """
 
+import hashlib
 import os
 import pathlib
 import shutil
@@ -37,16 +38,20 @@ def mirror():
     raise Unavailable("no Debian mirror in apt's sources")
 
 
-def unpacked(name, suite, architecture, packages, keep):
-    """The folder CACHE/name, made of these packages unless it is there already.
+def unpacked(name, suite, architecture, packages, keep, what):
+    """The folder CACHE/name-DIGEST, made of these packages unless it is there already.
 
     packages: names; "linux-image-X" stands for the image that it depends on.
-    keep(source, target): takes what is wanted from the unpacked packages to the new folder.
+    keep(source, target): takes what is wanted from the unpacked packages to the new folder:
+    `what`, for the digest.
     """
-    target = CACHE / name
+    made_of = repr((suite, architecture, packages, what))
+    target = CACHE / f"{name}-{hashlib.sha256(made_of.encode()).hexdigest()[:8]}"
     if target.is_dir():
         return target
     CACHE.mkdir(parents=True, exist_ok=True)
+    for outdated in (*CACHE.glob(f"{name}-" + "[0-9a-f]" * 8), *CACHE.glob(".new-*")):
+        shutil.rmtree(outdated, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=CACHE, prefix=".new-") as work:
         work = pathlib.Path(work)
         apt = _private_apt(work, suite, architecture)

@@ -2,6 +2,7 @@
 """What a guest is made of: a kernel with few modules, and a userland of three programs."""
 
 import lzma
+import os
 import pathlib
 import re
 import shutil
@@ -22,14 +23,14 @@ USERLAND = ("busybox-static", "iproute2", "libbpf1", "libbsd0", "libc6", "libcap
 def kernel(guest):
     """(image, modules in the order they are loaded in) of a guest."""
     folder = debian.unpacked(guest.name, guest.suite, guest.architecture, [guest.kernel],
-                             _keep_kernel)
+                             _keep_kernel, MODULES)
     return folder / "vmlinuz", sorted((folder / "modules").iterdir())
 
 
 def initramfs(guest, modules):
     """Its file system, packed."""
     userland = debian.unpacked(f"userland-{guest.architecture}", "bookworm", guest.architecture,
-                               USERLAND, _keep_userland)
+                               USERLAND, _keep_userland, PROGRAMS)
     system = Initramfs()
     system.folder(userland, "")
     for module in modules:
@@ -55,12 +56,14 @@ def _keep_kernel(source, target):
     shutil.copy(image, target / "vmlinuz")
     if not (source / "lib").exists():
         (source / "lib").symlink_to("usr/lib")
-    subprocess.run(["depmod", "-b", source, version], check=True)
+    # Where they are is not on everybody's path.
+    tools = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
+    subprocess.run(["depmod", "-b", source, version], check=True, env=tools)
     (target / "modules").mkdir()
     wanted = []
     for module in MODULES:
         shown = subprocess.run(["modprobe", "-d", source, "-S", version, "--show-depends", module],
-                               text=True, capture_output=True, check=True).stdout
+                               text=True, capture_output=True, check=True, env=tools).stdout
         paths = [line.split()[1] for line in shown.splitlines() if line.startswith("insmod ")]
         wanted += [path for path in paths if path not in wanted]
     for number, path in enumerate(wanted):

@@ -4,7 +4,7 @@
 Client, router and server are namespaces of one machine and share its cores. The server takes
 bytes, answers the first one, and echoes datagrams; the bare relays do nothing but move them
 (benches/flow_peers). In every round each has its turn; ratios are of one round, and their
-median is held to the bar.
+median is held to the bar; of throughput, the best round of each.
 """
 
 import argparse

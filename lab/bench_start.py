@@ -65,7 +65,7 @@ class Stream:
         self._out = net.open_socket(home.CLIENT, socket.AF_INET, socket.SOCK_DGRAM)
         self._in = net.listener(home.INTERNET, socket.SOCK_DGRAM, BLOCKED, PORT)
         self._in.settimeout(0.2)
-        self._threads = [threading.Thread(target=each) for each in (self._send, self._receive)]
+        self._threads = [threading.Thread(target=each, daemon=True) for each in (self._send, self._receive)]
         for thread in self._threads:
             thread.start()
 
@@ -87,12 +87,15 @@ class Stream:
         return len(self.sent) - max(self.arrived, default=0) > 100
 
     def end(self):
-        """When the first was sent behind which none arrived."""
+        """Sends no more."""
         self.over = True
         for thread in self._threads:
             thread.join()
         self._out.close()
         self._in.close()
+
+    def first_blocked(self):
+        """When the first was sent behind which none arrived."""
         return self.sent[max(self.arrived) + 1]
 
 
@@ -116,9 +119,10 @@ def start(dae):
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     try:
         stopped = net.wait_for(stream.stops, PATIENCE, process)
-        judged = stream.end()
+        stream.end()
         if not stopped:
             raise net.LabError(f"nothing was blocked; the last lines:\n{dae.log_tail()}")
+        judged = stream.first_blocked()
         peak = memory_kb(process.pid)["VmHWM"]
         time.sleep(IDLE)
         return (judged - began) * 1000, peak, memory_kb(process.pid)

@@ -243,7 +243,7 @@ def guarded(namespaces, body):
     if os.geteuid() != 0:
         print("lab: namespaces need root", file=sys.stderr)
         return 1
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     undo, good = Undo(), False
     try:

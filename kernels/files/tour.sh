@@ -23,9 +23,11 @@ start() {
 	local asked=0
 	rm -f /notes/dae.log
 	echo "MARK starting"
-	peer stamped /notes/dae.log dae run &
+	# What is not wrong goes to standard output.
+	peer stamped /notes/dae.log sh -c 'exec dae run >&2' &
 	until [ "$sabotage" = no-dae ] || grep -q event=start /notes/dae.log; do
 		if [ $asked -gt 60 ]; then
+			echo "ERROR dae did not start; its log:"
 			sed 's/^/ERROR /' /notes/dae.log
 			return
 		fi
