@@ -96,6 +96,10 @@ fn code(bytes: &[u8]) -> Result<String, String> {
 
     let mut text = format!("pub static MAPS: [MapSpec; {}] = [\n", maps.len());
     for (name, map) in &maps {
+        // Such data would have to be copied into the map, and instructions name its bytes.
+        if !map.data().is_empty() {
+            return Err(format!("{name} has data: keep it in a map of its own"));
+        }
         let _ = writeln!(
             text,
             "MapSpec {{ name: {name:?}, kind: {}, key: {}, value: {}, entries: {}, flags: {} }},",

@@ -41,7 +41,10 @@ pub struct Plumbing {
 /// The kernel has refused the datapath. It is tried again, less and less often.
 struct Failure {
     reason: String,
+    /// Between the last try and the next.
     pause: Duration,
+    /// The last try.
+    tried: Instant,
     next: Instant,
 }
 
@@ -49,6 +52,9 @@ struct Failure {
 const RETRY: Duration = Duration::from_secs(5);
 /// Pauses double up to this one.
 const LONGEST_RETRY: Duration = Duration::from_secs(300);
+/// An event brings the next try nearer, but not nearer to the last than the pause or this: a try
+/// takes seconds of a small router, and there may be events all the time.
+const EVENT_RETRY: Duration = Duration::from_secs(30);
 
 /// What the datapath's configuration is made from, beside the settings.
 #[derive(Clone)]
@@ -160,7 +166,10 @@ impl Plumbing {
             (None, _) => Vec::new(),
         };
         self.config.replace(Arc::new(config));
-        self.retry_soon();
+        if let Some(failure) = self.failure.borrow_mut().as_mut() {
+            failure.pause = RETRY;
+            failure.next = failure.next.min(Instant::now() + RETRY);
+        }
         Ok(amiss)
     }
 
@@ -176,11 +185,12 @@ impl Plumbing {
                 RETRY
             }
         };
-        let next = Instant::now() + pause;
+        let tried = Instant::now();
         *failure = Some(Failure {
             reason,
             pause,
-            next,
+            tried,
+            next: tried + pause,
         });
     }
 
@@ -193,8 +203,8 @@ impl Plumbing {
     /// Something has changed, on which it may have hung.
     fn retry_soon(&self) {
         if let Some(failure) = self.failure.borrow_mut().as_mut() {
-            failure.pause = RETRY;
-            failure.next = failure.next.min(Instant::now() + RETRY);
+            let soon = failure.tried + failure.pause.min(EVENT_RETRY);
+            failure.next = failure.next.min(soon.max(Instant::now() + RETRY));
         }
     }
 

@@ -103,8 +103,8 @@ impl Findings {
         } else if facts.status().is_some_and(|it| it["devices"].is_array()) {
             self.good(check, &"takes the program");
         }
-        // While it runs we have turned the compiler on, where there is one and we may.
-        if facts.status().is_some() && facts.jit.as_deref() == Some("0") {
+        // While it is in use we have turned the compiler on, where there is one and we may.
+        if facts.is_attached() && facts.jit.as_deref() == Some("0") {
             let cure = "sysctl -w net.core.bpf_jit_enable=1";
             self.bad("jit", &"the program is interpreted, which is slow", cure);
         }
@@ -157,7 +157,8 @@ impl Findings {
         let [v4, v6] = &seen.routing;
         if facts.is_attached() {
             // IPv6 that came this moment has none yet.
-            let good = is_there(v4) && (is_there(v6) || is_clean(v6) && !facts.ipv6);
+            // Switched off, IPv6 loses the route and keeps the rules.
+            let good = is_there(v4) && (is_there(v6) || v6.routes == 0 && !facts.ipv6);
             match good {
                 true => self.good(check, &"our rules and routes are there, each once"),
                 false => {
@@ -168,9 +169,15 @@ impl Findings {
                     self.bad(check, &words, "service dae restart");
                 }
             }
+        } else if matches!(facts.daemon, Daemon::Silent(_) | Daemon::Forbidden) {
+            // Which was told of; whether they are needed nobody knows.
         } else if seen.closed {
             let words = "the kill switch is closed: what a proxy should carry is dropped";
-            self.bad(check, &words, "service dae start, or dae clean to open it");
+            let cure = match facts.status() {
+                Some(_) => "dae suspend opens it",
+                None => "service dae start, or dae clean to open it",
+            };
+            self.bad(check, &words, cure);
         } else if is_clean(v4) && is_clean(v6) && seen.filters.is_empty() {
             self.good(check, &"nothing of ours is left behind");
         } else {

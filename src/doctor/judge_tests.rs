@@ -174,6 +174,17 @@ fn a_daemon_that_does_not_serve_is_told_with_its_reason() {
         |it| it.daemon = Daemon::Forbidden,
         &["unknown", "as root"],
     );
+    // Its rules and routes are there, and not a dead one's.
+    leads(
+        healthy(),
+        |it| it.daemon = Daemon::Silent("does not answer: late".into()),
+        &["does not answer: late", "restart"],
+    );
+    leads(
+        healthy(),
+        |it| it.daemon = Daemon::Forbidden,
+        &["unknown", "as root"],
+    );
     leads(
         healthy(),
         |it| it.config = Err(("dae:3: frob".into(), 3)),
@@ -191,6 +202,8 @@ fn a_daemon_that_does_not_serve_is_told_with_its_reason() {
             seen(it).routing = [CLEAN, CLEAN];
             seen(it).filters = Vec::new();
             said(it)["devices"] = json!([]);
+            // Put back with all the rest.
+            it.jit = Some("0".into());
         },
         &["suspended", "dae resume"],
     );

@@ -41,9 +41,11 @@ pub(super) fn clean(client: &mut Client, journal: &mut Journal) -> Vec<Error> {
     journal.state.closed = false;
     errors.extend(links::remove(client).err());
     errors.extend(sysctl::restore(Path::new(SYSCTLS), journal).err());
-    if errors.is_empty() {
-        errors.extend(journal.remove().err());
-    }
+    let told = match errors.is_empty() {
+        true => journal.remove(),
+        false => journal.save(),
+    };
+    errors.extend(told.err());
     errors
 }
 

@@ -91,6 +91,7 @@ impl Datapath {
     /// what could not be undone comes back. The counters stay.
     pub fn suspend(&mut self) -> Vec<Error> {
         self.counted = self.counters().unwrap_or_else(|_| self.counted.clone());
+        self.takes_over = false;
         self.hooks.forget();
         self.object = None;
         self.own.clear();
@@ -142,16 +143,32 @@ impl Datapath {
         Ok(())
     }
 
-    /// Lets go of devices that only a dead instance had.
+    /// Lets go of devices that only a dead instance had; those that cannot be undone stay known.
     fn drop_inherited(&mut self) -> Result<()> {
-        let devices = &mut self.journal.state.devices;
-        let inherited: Vec<_> = devices
-            .extract_if(.., |device| !self.hooks.holds(device.index))
-            .collect();
-        for device in inherited {
-            undo_device(&mut self.client, &device)?;
+        let mut first = Ok(());
+        self.journal.state.devices.retain(|device| {
+            if self.hooks.holds(device.index) {
+                return true;
+            }
+            let undone = undo_device(&mut self.client, device);
+            let failed = undone.is_err();
+            if first.is_ok() {
+                first = undone;
+            }
+            failed
+        });
+        let saved = self.journal.save();
+        first.and(saved)
+    }
+
+    /// Opens what a dead instance has closed, if that is not wanted any more and this one has
+    /// not come to take it over.
+    pub(super) fn open_closed(&mut self) -> Vec<Error> {
+        if !self.takes_over || self.config.kill_switch {
+            return Vec::new();
         }
-        self.journal.save()
+        self.takes_over = false;
+        clean(&mut self.client, &mut self.journal)
     }
 
     /// What it goes by.
@@ -239,6 +256,7 @@ impl Datapath {
 
     /// Detaches and undoes everything; what could not be undone comes back.
     pub fn stop(mut self) -> Vec<Error> {
+        self.takes_over = false;
         self.undo()
     }
 

@@ -101,7 +101,10 @@ pub fn count(client: &mut Client, family: Family) -> io::Result<Routing> {
     let number = |attr: Option<&[u8]>| attr.and_then(|value| u32_at(value, 0));
     let dump = |client: &mut Client, kind, each: &mut dyn FnMut(&[u8; 12], Attrs<'_>)| {
         let listed = client.dump(Request::new(kind, 0, &body), |message| {
-            if let Some((body, attrs)) = message.split::<12>() {
+            // A kernel without this IP version hands out the routes of the other.
+            if let Some((body, attrs)) = message.split::<12>()
+                && body[0] == address_family(family)
+            {
                 each(body, attrs);
             }
         });

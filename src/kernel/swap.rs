@@ -32,7 +32,7 @@ impl Datapath {
         let (Some(old), Some(mut object)) = (&mut self.object, object) else {
             self.config = config;
             self.counted = self.counted.under(kept);
-            return Ok(Vec::new());
+            return Ok(self.open_closed());
         };
         object.set_hosts(&self.own, names)?;
         object.inherit(old)?;
@@ -66,7 +66,7 @@ impl Datapath {
         let same_interfaces = self.config.interfaces == config.interfaces;
         self.config = config;
         if self.is_suspended() {
-            return Vec::new();
+            return self.open_closed();
         }
         let hung = match &mut self.object {
             Some(object) if rehang => {

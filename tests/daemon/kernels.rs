@@ -138,6 +138,40 @@ fn a_kernel_that_refuses_bpf_leaves_dns_and_says_why() {
 }
 
 #[test]
+fn a_kill_switch_that_is_taken_over_in_vain_opens_when_its_owner_says_so() {
+    let switch = format!("{MAIN}{LAN}\toption kill_switch '1'\n{LOCAL}");
+    for opens in ["reload", "suspend", "stop"] {
+        let home = Home::new();
+        let before = home.trace();
+        let mut first = home.start(&switch, "run");
+        first.kill().unwrap();
+        first.wait().unwrap();
+        let closed = home.trace();
+        assert_ne!(closed, before);
+        // The next one finds no memory for its maps.
+        let mut again = home.command(&switch, "run");
+        // SAFETY: two system calls, between fork and exec.
+        unsafe { again.pre_exec(|| refuse_bpf(libc::ENOMEM, None)) };
+        let dae = home.answers(again.spawn().unwrap(), "run");
+        assert_eq!(home.status("run").unwrap()["suspended"], true);
+        assert_eq!(home.trace(), closed, "it stays closed");
+        if opens == "stop" {
+            assert!(stop(dae).status.success());
+            assert_eq!(home.trace(), before);
+            continue;
+        }
+        if opens == "reload" {
+            home.write(&format!("{MAIN}{LAN}{LOCAL}"), "run");
+        }
+        let said = home.dae(&[opens], "run");
+        assert!(said.status.success(), "{said:?}");
+        assert_eq!(home.trace(), before, "{opens} opens it");
+        assert!(stop(dae).status.success());
+        assert_eq!(home.trace(), before);
+    }
+}
+
+#[test]
 fn what_the_datapath_waits_for_may_come_later() {
     let home = Home::new();
     let router = &home.network.router;

@@ -56,9 +56,11 @@ fn labels(source: &Source) -> Vec<String> {
             .collect::<Vec<_>>()
     };
     let values = |label: &str, each: &[(&str, &str)]| {
-        let values: Vec<&str> = each.iter().map(|(value, _)| *value).collect();
-        let values = values.join(" ").replace(STREAM, "tcp tls https");
-        format!("{label} ({values})")
+        let values = each.iter().map(|(value, _)| match *value {
+            STREAM => "tcp tls https",
+            value => value,
+        });
+        format!("{label} ({})", values.collect::<Vec<_>>().join(" "))
     };
     match source {
         One(_) => Vec::new(),
