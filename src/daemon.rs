@@ -13,6 +13,7 @@ pub mod networks;
 mod outcome;
 mod parts;
 mod plumbing;
+mod refusal;
 mod reload;
 mod signals;
 mod status;

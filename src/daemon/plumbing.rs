@@ -6,12 +6,13 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_lite::future;
 
 use super::listeners::Listeners;
 use super::networks;
+use super::refusal::Refusal;
 use crate::config::Config;
 use crate::error::{Error, IoContext as _, Result};
 use crate::flow::Judged;
@@ -30,31 +31,13 @@ pub struct Plumbing {
     /// None in a configuration without interfaces (DNS for local listeners only), and at the end.
     pub datapath: RefCell<Option<Datapath>>,
     /// Why the datapath is not in use though it should be; None while it is, or is suspended.
-    failure: RefCell<Option<Failure>>,
+    failure: RefCell<Option<Refusal>>,
     /// Names of addresses, learnt from answers.
     pub names: RefCell<NameTable>,
     /// When it began.
     pub started: Instant,
     base: Base,
 }
-
-/// The kernel has refused the datapath. It is tried again, less and less often.
-struct Failure {
-    reason: String,
-    /// Between the last try and the next.
-    pause: Duration,
-    /// The last try.
-    tried: Instant,
-    next: Instant,
-}
-
-/// The first pause.
-const RETRY: Duration = Duration::from_secs(5);
-/// Pauses double up to this one.
-const LONGEST_RETRY: Duration = Duration::from_secs(300);
-/// An event brings the next try nearer, but not nearer to the last than the pause or this: a try
-/// takes seconds of a small router, and there may be events all the time.
-const EVENT_RETRY: Duration = Duration::from_secs(30);
 
 /// What the datapath's configuration is made from, beside the settings.
 #[derive(Clone)]
@@ -167,53 +150,40 @@ impl Plumbing {
         };
         self.config.replace(Arc::new(config));
         if let Some(failure) = self.failure.borrow_mut().as_mut() {
-            failure.pause = RETRY;
-            failure.next = failure.next.min(Instant::now() + RETRY);
+            failure.on_settings(Instant::now());
         }
         Ok(amiss)
     }
 
-    /// Notes that the kernel refuses the datapath; it is told once.
+    /// Notes that the kernel refuses the datapath; a reason is told once.
     fn fail(&self, error: &Error) {
-        let reason = error.to_string();
+        let (reason, now) = (error.to_string(), Instant::now());
         let mut failure = self.failure.borrow_mut();
-        let pause = match failure.as_ref() {
-            Some(before) if before.reason == reason => (before.pause * 2).min(LONGEST_RETRY),
-            _ => {
-                log::error!(event = "datapath", state = "down", reason:% = reason;
-                    "it is tried again; until then the LAN is as it was before");
-                RETRY
+        let is_told = match failure.as_mut() {
+            Some(failure) => !failure.again(reason, now),
+            None => {
+                *failure = Some(Refusal::new(reason, now));
+                false
             }
         };
-        let tried = Instant::now();
-        *failure = Some(Failure {
-            reason,
-            pause,
-            tried,
-            next: tried + pause,
-        });
+        if !is_told {
+            log::error!(event = "datapath", state = "down", reason:% = error;
+                "it is tried again; until then the LAN is as it was before");
+        }
     }
 
     /// Why there is no datapath though there should be one.
     pub fn failure(&self) -> Option<String> {
         let failure = self.failure.borrow();
-        failure.as_ref().map(|failure| failure.reason.clone())
-    }
-
-    /// Something has changed, on which it may have hung.
-    fn retry_soon(&self) {
-        if let Some(failure) = self.failure.borrow_mut().as_mut() {
-            let soon = failure.tried + failure.pause.min(EVENT_RETRY);
-            failure.next = failure.next.min(soon.max(Instant::now() + RETRY));
-        }
+        failure.as_ref().map(|failure| failure.reason().to_owned())
     }
 
     /// Tries the datapath again, if it is time.
     pub fn retry(&self) {
         let failure = self.failure.borrow();
-        let due = failure.as_ref().map(|failure| failure.next);
+        let is_due = failure.as_ref().is_some_and(|it| it.is_due(Instant::now()));
         drop(failure);
-        if due.is_some_and(|next| next <= Instant::now()) && self.resume().is_ok() {
+        if is_due && self.resume().is_ok() {
             log::info!(event = "datapath", state = "up"; "");
         }
     }
@@ -374,7 +344,9 @@ impl Plumbing {
             {
                 log::warn!(event = "links", reason:% = error; "");
             }
-            self.retry_soon();
+            if let Some(failure) = self.failure.borrow_mut().as_mut() {
+                failure.on_event(Instant::now());
+            }
         }
     }
 }
