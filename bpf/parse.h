@@ -87,7 +87,7 @@ static __always_inline __u32 l4_least(__u8 proto)
 }
 
 /* Ports and flags; the caller has checked that the IP packet has a whole L4 header. The look at
- * the flags is checked by itself: up to 6.6 the verifier does not see that of a TCP packet more
+ * the flags is checked by itself: the verifier of 6.1 does not see that of a TCP packet more
  * than the ports has been checked. */
 static __always_inline int parse_l4(struct __sk_buff *skb, struct packet *p, int eth)
 {
