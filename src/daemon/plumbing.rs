@@ -1,9 +1,11 @@
 //! `*` What the parts share: the kernel's datapath, the learnt names, the tables of the rules.
 
+mod base;
+mod verdicts;
+
 use std::cell::RefCell;
-use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,16 +13,16 @@ use std::time::Instant;
 use futures_lite::future;
 
 use super::listeners::Listeners;
-use super::networks;
 use super::refusal::Refusal;
 use crate::config::Config;
 use crate::error::{Error, IoContext as _, Result};
-use crate::flow::Judged;
-use crate::kernel::{Datapath, DatapathConfig, FlowKey, Object, Ports};
+use crate::kernel::{Datapath, DatapathConfig, Object};
 use crate::net::reactor::{Interest, Source};
-use crate::rules::image::{Decision, Image};
-use crate::rules::names::{NameTable, NameUpdate};
-use crate::rules::{Flow, Kept, Proto};
+use crate::rules::Kept;
+use crate::rules::image::Image;
+use crate::rules::names::NameTable;
+
+pub use base::Base;
 
 /// What the parts share. None of its cells is borrowed across an await.
 pub struct Plumbing {
@@ -37,31 +39,6 @@ pub struct Plumbing {
     /// When it began.
     pub started: Instant,
     base: Base,
-}
-
-/// What the datapath's configuration is made from, beside the settings.
-#[derive(Clone)]
-pub struct Base {
-    ports: Ports,
-    run_dir: PathBuf,
-}
-
-impl Base {
-    /// What the datapath needs to know of a configuration, and of the router's networks as they
-    /// are now.
-    pub fn datapath(&self, config: &Config) -> DatapathConfig {
-        DatapathConfig {
-            interfaces: config.main.interfaces.clone(),
-            networks: networks::read(),
-            attach: config.main.attach,
-            kill_switch: config.main.kill_switch,
-            max_flows: config.main.max_flows,
-            max_names: config.main.max_names,
-            dns: config.dns.enabled,
-            ports: self.ports,
-            run_dir: self.run_dir.clone(),
-        }
-    }
 }
 
 /// Rules that are ready to be put in force, made by another thread.
@@ -257,62 +234,6 @@ impl Plumbing {
             return Ok(());
         };
         last_of(datapath.stop())
-    }
-
-    /// What was decided about a flow that arrived at our socket.
-    pub fn decide(&self, proto: Proto, src: SocketAddr, dst: SocketAddr) -> Judged {
-        let key = FlowKey { src, dst, proto };
-        let datapath = self.datapath.borrow();
-        if let Some(entry) = datapath.as_ref().and_then(|datapath| datapath.flow(&key)) {
-            return Judged {
-                decision: Decision {
-                    rule: entry.rule,
-                    verdict: entry.verdict,
-                },
-                certain: true,
-            };
-        }
-        let flow = Flow {
-            src: src.ip(),
-            dst: dst.ip(),
-            src_port: src.port(),
-            dst_port: dst.port(),
-            proto,
-            dscp: 0,
-            src_mac: None,
-            interface: None,
-        };
-        let names = self.names.borrow().vector_of(dst.ip());
-        Judged {
-            decision: self.image.borrow().classify(&flow, names),
-            certain: false,
-        }
-    }
-
-    /// An answer said that `name` has these addresses.
-    pub fn learn(&self, name: Rc<str>, addrs: &[IpAddr], ttl: u32) {
-        let mut updates = Vec::new();
-        let addrs = addrs.iter().copied();
-        self.names
-            .borrow_mut()
-            .learn(Instant::now(), name, addrs, ttl, &mut updates);
-        self.apply(&updates);
-    }
-
-    /// Forgets names whose lease has ended.
-    pub fn expire_names(&self) {
-        let mut updates = Vec::new();
-        self.names.borrow_mut().expire(Instant::now(), &mut updates);
-        self.apply(&updates);
-    }
-
-    fn apply(&self, updates: &[NameUpdate]) {
-        if let Some(datapath) = self.datapath.borrow_mut().as_mut()
-            && !updates.is_empty()
-            && let Err(error) = datapath.apply(updates)
-        {
-            log::warn!(event = "names", reason:% = error; "");
-        }
     }
 
     /// Lets the kernel forget verdicts of UDP flows that are no longer used.

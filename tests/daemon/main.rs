@@ -9,11 +9,14 @@ mod flows;
 mod groups;
 mod home;
 mod kernels;
+mod kill_switch;
 mod life;
 mod metrics;
 mod node;
+mod pause;
 mod reload;
 mod resolver;
+mod scene;
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};

@@ -92,32 +92,13 @@ struct World {
     heard: [Option<Instant>; NETWORKS],
 }
 
-impl World {
-    fn new(seed: u64) -> Self {
-        let (now, configs) = (Instant::now(), configs());
-        let mut world = Self {
-            health: Health::new(&configs[0], seed, now),
-            configs,
-            config: 0,
-            now,
-            links_up: true,
-            under_way: BTreeMap::new(),
-            ids: BTreeSet::new(),
-            pasts: BTreeMap::new(),
-            heard: [None; NETWORKS],
-        };
-        world.take_effects();
-        world
+impl Clock for World {
+    fn health(&mut self) -> &mut Health {
+        &mut self.health
     }
 
-    fn config(&self) -> &Config {
-        &self.configs[self.config]
-    }
-
-    fn past(&mut self, node: usize, network: Network) -> Option<&mut Past> {
-        let outbounds = &self.configs[self.config].outbounds;
-        let name = outbounds.get(node).filter(|_| node > 1)?.name.clone();
-        Some(self.pasts.entry((name, network.index())).or_default())
+    fn now(&mut self) -> &mut Instant {
+        &mut self.now
     }
 
     fn take_effects(&mut self) {
@@ -170,6 +151,35 @@ impl World {
         assert!(self.under_way.len() <= MAX_CHECKS);
         assert_eq!(self.under_way.len(), self.health.under_way.len());
     }
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let (now, configs) = (Instant::now(), configs());
+        let mut world = Self {
+            health: Health::new(&configs[0], seed, now),
+            configs,
+            config: 0,
+            now,
+            links_up: true,
+            under_way: BTreeMap::new(),
+            ids: BTreeSet::new(),
+            pasts: BTreeMap::new(),
+            heard: [None; NETWORKS],
+        };
+        world.take_effects();
+        world
+    }
+
+    fn config(&self) -> &Config {
+        &self.configs[self.config]
+    }
+
+    fn past(&mut self, node: usize, network: Network) -> Option<&mut Past> {
+        let outbounds = &self.configs[self.config].outbounds;
+        let name = outbounds.get(node).filter(|_| node > 1)?.name.clone();
+        Some(self.pasts.entry((name, network.index())).or_default())
+    }
 
     /// Deaths have a reason, and are told in turn with resurrections.
     fn turned(&mut self, node: usize, network: Network, alive: bool) {
@@ -217,22 +227,6 @@ impl World {
         let outcome = outcome.map(Duration::from_millis);
         self.health.check_done(id, outcome, self.now);
         self.take_effects();
-    }
-
-    fn pass(&mut self, time: Duration) {
-        let end = self.now + time;
-        while let Some(at) = self.health.next_deadline().filter(|at| *at <= end) {
-            assert!(at >= self.now, "a deadline in the past");
-            self.now = at;
-            self.health.tick(at);
-            self.take_effects();
-            let next = self.health.next_deadline();
-            assert!(
-                next.is_none_or(|next| next > at),
-                "woken twice for one thing"
-            );
-        }
-        self.now = end;
     }
 
     fn step(&mut self, event: Event) {
