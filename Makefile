@@ -27,7 +27,7 @@ test: ## everything: lint, tests, the lab under each hook, cross builds; needs r
 test-kernels: ## the packages on older kernels of mipsel, aarch64 and x86_64, emulated
 	@scripts/packages build cross openwrt kernels
 	@cross/build aarch64 mipsel x86_64
-	@scripts/feed
+	@scripts/feed --out target/feed
 	@cross/build --peer aarch64 mipsel x86_64
 	@kernels/run
 

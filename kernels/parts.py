@@ -35,10 +35,10 @@ def initramfs(guest, modules):
     system.folder(userland, "")
     for module in modules:
         system.file(f"modules/{module.name}", module.read_bytes(), 0o644)
-    packages = sorted((ROOT / "dist").glob(f"dae_*_{guest.package}.ipk"))
+    packages = sorted((ROOT / "target/feed").glob(f"dae_*_{guest.package}.ipk"))
     if len(packages) != 1:
-        raise debian.Unavailable(f"dist/ has no package for {guest.package}: run cross/build "
-                                 f"{guest.target}, then scripts/feed")
+        raise debian.Unavailable(f"target/feed has no package for {guest.package}: run "
+                                 f"cross/build {guest.target}, then scripts/feed --out target/feed")
     system.package(packages[0])
     peer = ROOT / "target/peer" / guest.target / "peer"
     if not peer.is_file():

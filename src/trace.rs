@@ -132,7 +132,7 @@ mod tests {
     fn candidates_are_named_with_their_policy() {
         let text = b"config dae 'main'\n\
             config upstream 'one'\n option url 'udp://192.0.2.1'\n\
-            config upstream 'two'\n option url 'tls://192.0.2.2'\n\
+            config upstream 'two'\n option url 'tcp://192.0.2.2'\n\
             config dns 'dns'\n list upstream 'two'\n list upstream 'one'\n option policy 'race'\n\
             config dns_rule\n option name 'r'\n option domain 'example.com'\n option upstream 'one'\n";
         let config = Config::parse("dae", text).unwrap();

@@ -291,6 +291,7 @@ config rule
     }
 
     #[test]
+    #[cfg_attr(not(feature = "metrics"), ignore = "reads option metrics")]
     fn what_hangs_on_sockets_is_named_and_left() {
         for (from, to, named) in [
             (

@@ -37,6 +37,7 @@ fn nodes_are_read() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "https"), ignore = "reads https://")]
 fn upstreams_are_read() {
     let addr = |text: &str| UpstreamHost::Addr(text.parse().unwrap());
     let name = |text: &str| UpstreamHost::Name(text.into());
@@ -106,6 +107,7 @@ fn upstreams_are_read() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "https"), ignore = "reads https://")]
 fn what_is_no_link_is_refused_with_a_hint() {
     for (text, what) in [
         ("socks5://1.2.3.4:99999", "port 99999 is not a port"),

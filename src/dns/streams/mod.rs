@@ -295,6 +295,7 @@ mod tests {
     use crate::config::Config;
 
     #[test]
+    #[cfg_attr(not(feature = "https"), ignore = "has an upstream https://")]
     fn what_is_cancelled_is_noted_only_where_the_server_can_be_told() {
         let text = "config dae 'main'\n\tlist interface 'lan'\n\
                     config upstream 'tcp'\n\toption url 'tcp://192.0.2.1'\n\
