@@ -72,7 +72,11 @@ mod tests {
         assert_eq!(now.fate(Count::FlowFull), before.fate(Count::FlowFull));
         assert_eq!(now.fate(Count::Dns), before.fate(Count::Dns));
         let later = now.plus(&counted);
-        assert_eq!(later.rule(0).packets, 2 + 1);
+        let sum = Counter {
+            packets: 2 + 1,
+            bytes: 10,
+        };
+        assert_eq!(later.rule(0), sum);
         let all = before.under(&Kept::everything(2));
         assert_eq!(all.fate(Count::Default), before.fate(Count::Default));
     }

@@ -148,7 +148,9 @@ mod tests {
     fn a_connection_keeps_its_way() {
         let now = after(Proto::Tcp, value(OLD.into(), abi::PROXY), &kept()).unwrap();
         assert_eq!((now.counter, now.outbound, now.mark), (NEW, 4, 0));
-        assert_eq!(now.epoch, 3);
+        assert_eq!((now.epoch, now.action), (3, abi::PROXY));
+        let other = after(Proto::Tcp, value(OLD.into(), abi::DIRECT), &kept()).unwrap();
+        assert_eq!(other, now, "the new verdict is what counts");
         // Of a rule that is gone: found by its socket, or a packet in the middle of a stream.
         assert_eq!(after(Proto::Tcp, value(0, abi::PROXY), &kept()), None);
         assert_eq!(after(Proto::Tcp, value(0, abi::BLOCK), &kept()), None);
@@ -168,9 +170,28 @@ mod tests {
 
     #[test]
     fn datagrams_are_decided_anew_unless_nothing_has_changed() {
-        let flow = value(0, abi::PROXY);
-        assert_eq!(after(Proto::Udp, flow, &kept()), None);
-        let now = after(Proto::Udp, flow, &Kept::everything(1)).unwrap();
+        let stays = value(OLD.into(), abi::PROXY);
+        assert_eq!(after(Proto::Udp, stays, &kept()), None, "another may match");
+        let all = Kept::everything(1);
+        let now = after(Proto::Udp, value(0, abi::PROXY), &all).unwrap();
         assert_eq!((now.counter, now.outbound), (0, 4));
+        let default = after(Proto::Udp, value(abi::RULES, abi::DIRECT), &all).unwrap();
+        assert_eq!(u32::from(default.counter), abi::RULES);
+        let of_no_rule = value(Count::Midstream as u32, abi::DIRECT);
+        assert_eq!(after(Proto::Udp, of_no_rule, &all), None);
+    }
+
+    #[test]
+    fn an_entry_tells_rule_and_verdict() {
+        let told = |counter, action| {
+            let entry = FlowEntry::from(value(counter, action));
+            let verdict = entry.verdict;
+            assert_eq!((verdict.outbound, verdict.mark), (9, 7));
+            (entry.rule, verdict.action)
+        };
+        assert_eq!(told(0, abi::PROXY), (Some(0), Action::Proxy));
+        let last = abi::RULES - 1;
+        assert_eq!(told(last, abi::BLOCK), (Some(last as u16), Action::Block));
+        assert_eq!(told(abi::RULES, abi::DIRECT), (None, Action::Direct));
     }
 }

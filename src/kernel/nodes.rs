@@ -85,6 +85,7 @@ mod tests {
         fn the_longest_prefix_wins(
             seeds in vec((any::<u32>(), 0..=32u8, 1..4000u16), 0..40),
             addrs in vec(any::<u32>(), 20),
+            miss in 0..4000u16,
         ) {
             // Few high bits, so that prefixes nest.
             let mut prefixes: Vec<(u32, u8, u16)> = seeds
@@ -96,13 +97,14 @@ mod tests {
                 .collect();
             prefixes.sort_unstable();
             prefixes.dedup_by_key(|(addr, len, _)| (*addr, *len));
-            let nodes = build(prefixes.iter().map(|(addr, len, vector)| ((*addr).into(), *len, *vector)), 0);
+            let nodes = build(prefixes.iter().map(|(addr, len, vector)| ((*addr).into(), *len, *vector)), miss);
             let edges = prefixes.iter().map(|(addr, _, _)| *addr);
             for addr in addrs.into_iter().map(|addr| addr & 0x8080_03ff).chain(edges) {
-                let wanted = longest(&prefixes, addr).unwrap_or(0);
+                let wanted = longest(&prefixes, addr).unwrap_or(miss);
                 prop_assert_eq!(walk(&nodes, addr), u32::from(wanted), "{:x} in {:x?}", addr, prefixes);
             }
-            prop_assert!(nodes.len() <= 1 + 7 * prefixes.len());
+            let steps = |len: u8| usize::from(len.saturating_sub(1) / 4);
+            prop_assert!(nodes.len() <= 1 + prefixes.iter().map(|it| steps(it.1)).sum::<usize>());
         }
     }
 }

@@ -74,6 +74,9 @@ mod tests {
         let moved = find("abc", "xcab");
         assert_eq!(moved.rules, [Some(2), Some(3), Some(1)]);
         assert!(!moved.all);
+        let swapped = find("ab", "ba");
+        assert_eq!(swapped.rules, [Some(1), Some(0)]);
+        assert!(!swapped.all, "another comes first");
         let gone = find("abc", "ac");
         assert_eq!(gone.rules, [Some(0), None, Some(1)]);
         assert!(!gone.all);
