@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Flows that come and go for a long time, while nodes die and settings change.
 
-2,000 UDP flows a second begin and end, 200 TCP flows are open at a time, one of two nodes is
+2,048 UDP flows a second begin and end, 200 TCP flows are open at a time, one of two nodes is
 killed and revived in turn, and the configuration is loaded anew. What counts: nothing is left
 behind. Memory stays what it was after the first part, every session ends, every descriptor
 comes back, and an idle daemon is idle again.
+
+`lab/redcheck --soak` runs it with each way of `lab/soak_sabotage.py`.
 """
 
 import argparse
@@ -21,13 +23,12 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 
-from lab import home, net  # noqa: E402
+from lab import home, net, soak_sabotage  # noqa: E402
 from lab.daemon import Daemon  # noqa: E402
 
 TARGET = home.srv(4, home.BY_PREFIX)
 NODES = {"one": home.srv(4, home.SOCKS), "two": home.srv(4, home.SOCKS_OUT)}
 KILL_EVERY, DEAD_FOR, RELOAD_EVERY = 20, 6, 15
-QUIET_WITHIN = 60
 
 MAX_GROWTH = 1.05
 MAX_IDLE_CPU = 0.01
@@ -38,7 +39,7 @@ CONFIG = f"""config dae 'main'
 \tlist interface '{home.LAN}'
 \toption default_outbound 'direct'
 \toption log_level 'warn'
-\toption max_udp_sessions '4096'
+\toption max_udp_sessions '@SESSIONS@'
 \toption udp_idle_quic '30'
 
 config dns 'dns'
@@ -69,6 +70,25 @@ config rule
 \tlist dest_ip '198.18.0.0/15'
 \toption outbound 'three'
 """
+
+
+LIVES = "dae lives"
+MEDDLED = "nodes come and go, settings are loaded anew"
+MEMORY = "memory stays what it was"
+ORDER = "datagrams come back once and in order"
+FOREIGN = "datagrams come back as they were, to whoever sent them"
+RETURNED = "most datagrams come back"
+STREAMS = "few TCP flows fail"
+SESSIONS = "every session ends"
+DESCRIPTORS = "every descriptor comes back"
+CPU = "an idle daemon takes no CPU"
+WAKES = "an idle daemon sleeps"
+CLAIMS = (LIVES, MEDDLED, MEMORY, ORDER, FOREIGN, RETURNED, STREAMS, SESSIONS, DESCRIPTORS, CPU,
+          WAKES)
+
+
+class Ended(Exception):
+    """dae has ended; the text is the end of its log."""
 
 
 class Node:
@@ -108,11 +128,15 @@ class Soak:
         for node in self.nodes:
             undo.add("node", node.stop)
         self.dae = Daemon(chosen.dae, self.folder)
-        self.dae.configure(CONFIG)
-        undo.add("dae", self.dae.stop)
-        self.dae.start()
+        # Those of two seconds: soon there are no more than there ever will be.
+        self.config = CONFIG.replace("@SESSIONS@", str(2 * chosen.rate))
+        self.more = MORE
         self.over = threading.Event()
         self.problems, self.kills, self.reloads = [], 0, 0
+        soak_sabotage.WAYS[chosen.sabotage](self, undo)
+        self.dae.configure(self.config)
+        undo.add("dae", self.dae.stop)
+        self.dae.start()
 
     def each(self, seconds, work):
         """Does something every so often until it is over."""
@@ -137,15 +161,18 @@ class Soak:
     def reload(self):
         """Every other time there is more in the file."""
         self.reloads += 1
-        self.dae.configure(CONFIG + (MORE if self.reloads % 2 else ""))
+        self.dae.configure(self.config + (self.more if self.reloads % 2 else ""))
         done = self.dae.command("reload")
         if done.returncode != 0:
             raise net.LabError(f"dae reload: {done.stderr.strip()}")
 
     def resident_kb(self):
-        """Memory of dae."""
-        with open(f"/proc/{self.dae.pid}/status", encoding="ascii") as file:
-            return int(re.search(r"VmRSS:\s+(\d+)", file.read())[1])
+        """Memory of dae, of which a dead one has none."""
+        try:
+            with open(f"/proc/{self.dae.pid}/status", encoding="ascii") as file:
+                return int(re.search(r"VmRSS:\s+(\d+)", file.read())[1])
+        except (OSError, TypeError) as error:
+            raise Ended(self.dae.log_tail()) from error
 
     def descriptors(self):
         """How many dae has open."""
@@ -169,11 +196,12 @@ class Soak:
 
 
 def load(soak):
-    """Runs the load with all that happens meanwhile: its report, memory after the first minute
-    and at the end."""
+    """Runs the load with all that happens meanwhile: its report, memory after the first part and
+    at the end."""
     seconds = soak.chosen.seconds
     with net.inside(home.CLIENT):
-        churn = subprocess.Popen([soak.chosen.peers, "churn", TARGET, str(seconds)],
+        churn = subprocess.Popen([soak.chosen.peers, "churn", TARGET, str(seconds),
+                                  str(soak.chosen.rate)],
                                  stdout=subprocess.PIPE, text=True)
     threads = [soak.each(KILL_EVERY - DEAD_FOR, soak.kill_a_node),
                soak.each(RELOAD_EVERY, soak.reload)]
@@ -183,8 +211,6 @@ def load(soak):
         while time.monotonic() < end:
             time.sleep(1)
             samples.append(soak.resident_kb())
-            if soak.dae.exit_code is not None:
-                raise net.LabError(f"dae ended:\n{soak.dae.log_tail()}")
         out, _ = churn.communicate(timeout=60)
     finally:
         soak.over.set()
@@ -192,49 +218,66 @@ def load(soak):
         for thread in threads:
             thread.join()
     # A reload takes memory for a moment; a leak is there all the time.
-    first, last = (int(statistics.median(part)) for part in (samples[45:60], samples[-15:]))
+    warm = min(60, len(samples) // 2)
+    part = min(15, warm // 2)
+    first, last = (int(statistics.median(some))
+                   for some in (samples[warm - part:warm], samples[-part:]))
     return json.loads(out), first, last
 
 
 def body(undo, chosen):
     """Whether everything holds."""
     soak = Soak(undo, chosen)
-    idle_descriptors = soak.descriptors()
-    report, first, last = load(soak)
-    print(f"{chosen.seconds} s, {soak.kills} nodes killed, {soak.reloads} reloads: {report}")
     results = []
 
-    def hold(good, text):
+    def hold(claim, good, saw):
         results.append(good)
-        print(f"{'PASS' if good else 'FAIL'}  {text}", flush=True)
+        print(f"{'PASS' if good else 'FAIL'}   {claim}  {saw}", flush=True)
 
-    for problem in soak.problems:
-        hold(False, problem)
-    hold(last <= first * MAX_GROWTH,
-         f"memory: {first:,} kB after the first minute, {last:,} kB in the end")
-    hold(report["disordered"] == 0 and report["foreign"] == 0,
-         f"order: {report['disordered']} datagrams out of order, {report['foreign']} foreign")
-    hold(report["returned"] >= report["sent"] * chosen.returned,
-         f"datagrams: {report['returned'] / report['sent']:.1%} came back "
-         f"(at least {chosen.returned:.0%})")
-    hold(report["tcp_failed"] <= report["tcp_flows"] * chosen.failed,
-         f"TCP: {report['tcp_failed']} of {report['tcp_flows']} flows failed "
-         f"(at most {chosen.failed:.0%}: those that the dead node carried)")
+    before = soak.descriptors()
+    try:
+        report, first, last = load(soak)
+    except Ended as error:
+        hold(LIVES, False, str(error))
+        return False
+    print(f"{chosen.seconds} s: {report}")
+    hold(LIVES, True, f"for {chosen.seconds} s")
+    hold(MEDDLED, not soak.problems, "; ".join(soak.problems)
+         or f"{soak.kills} nodes killed, {soak.reloads} reloads")
+    hold(MEMORY, last <= first * MAX_GROWTH,
+         f"{first:,} kB after the first part, {last:,} kB in the end")
+    hold_traffic(hold, report, chosen)
+    hold_rest(hold, soak, before)
+    return all(results)
+
+
+def hold_traffic(hold, report, chosen):
+    """What the clients saw."""
+    hold(ORDER, report["disordered"] == 0, f"{report['disordered']} did not")
+    hold(FOREIGN, report["foreign"] == 0, f"{report['foreign']} did not")
+    hold(RETURNED, report["returned"] >= report["sent"] * chosen.returned,
+         f"{report['returned'] / report['sent']:.1%} (at least {chosen.returned:.0%})")
+    hold(STREAMS, report["tcp_failed"] <= report["tcp_flows"] * chosen.failed,
+         f"{report['tcp_failed']} of {report['tcp_flows']} (at most {chosen.failed:.0%}: those "
+         "that the dead node carried)")
+
+
+def hold_rest(hold, soak, descriptors):
+    """What is left when the clients are gone."""
     began = time.monotonic()
     with contextlib.suppress(net.NoAnswer):
-        net.wait_for(lambda: soak.open_flows() == 0, QUIET_WITHIN)
+        net.wait_for(lambda: soak.open_flows() == 0, soak.chosen.quiet)
     left, took = soak.open_flows(), time.monotonic() - began
-    hold(left == 0, f"sessions: {left} left {took:.0f} s after the load ended")
-    more = soak.descriptors() - idle_descriptors
-    hold(more <= chosen.spare, f"descriptors: {more} more than before")
+    hold(SESSIONS, left == 0, f"{left} left {took:.0f} s after the load ended")
+    more = soak.descriptors() - descriptors
+    hold(DESCRIPTORS, more <= soak.chosen.spare, f"{more} more than before")
     (cpu, wakes), began = soak.spent(), time.monotonic()
     time.sleep(IDLE_SECONDS)
     passed = time.monotonic() - began
     cpu, wakes = ((after - before) / passed
                   for after, before in zip(soak.spent(), (cpu, wakes)))
-    hold(cpu < MAX_IDLE_CPU, f"CPU when idle again: {cpu:.2%}")
-    hold(wakes <= 1, f"wake-ups per second when idle again: {wakes:.1f}")
-    return all(results)
+    hold(CPU, cpu < MAX_IDLE_CPU, f"{cpu:.2%}")
+    hold(WAKES, wakes <= 1, f"{wakes:.1f} wake-ups a second")
 
 
 def main():
@@ -244,9 +287,14 @@ def main():
     parser.add_argument("--peers", metavar="PATH",
                         default=f"{ROOT}/target/release/examples/flow_peers")
     parser.add_argument("--seconds", type=int, default=120)
+    parser.add_argument("--rate", type=int, default=2048, help="new UDP flows a second")
     parser.add_argument("--returned", type=float, default=0.5, help="datagrams that must")
     parser.add_argument("--failed", type=float, default=0.1, help="TCP flows that may")
     parser.add_argument("--spare", type=int, default=4, help="descriptors that may be kept")
+    parser.add_argument("--quiet", type=int, default=60,
+                        help="seconds within which all sessions must have ended")
+    parser.add_argument("--sabotage", choices=soak_sabotage.WAYS, default="none",
+                        help="break something on purpose, to see claims fail (lab/redcheck)")
     chosen = parser.parse_args()
     sys.exit(net.guarded(home.NAMESPACES, lambda undo: body(undo, chosen)))
 

@@ -12,8 +12,6 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::Linger;
 
-/// New UDP flows per second.
-const UDP_RATE: u32 = 2000;
 /// TCP flows at a time.
 const TCP_FLOWS: usize = 200;
 /// Ports of UDP flows: QUIC, a game.
@@ -55,8 +53,8 @@ impl Random {
     }
 }
 
-/// Runs for some seconds; prints what came of it as JSON.
-pub fn churn(to: &str, seconds: usize) {
+/// Runs for some seconds with so many new UDP flows in each; prints what came of it as JSON.
+pub fn churn(to: &str, seconds: usize, rate: usize) {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
     let to: std::net::IpAddr = to.parse().unwrap();
@@ -69,7 +67,7 @@ pub fn churn(to: &str, seconds: usize) {
             let small = thread::Builder::new().stack_size(128 << 10);
             small.spawn_scoped(scope, work).unwrap();
         }
-        Datagrams::new(&counts).run(to, end);
+        Datagrams::new(&counts).run(to, end, rate);
     });
     let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     println!(
@@ -118,7 +116,7 @@ impl<'a> Datagrams<'a> {
         }
     }
 
-    fn run(&mut self, to: std::net::IpAddr, end: Instant) {
+    fn run(&mut self, to: std::net::IpAddr, end: Instant, rate: usize) {
         let began = Instant::now();
         loop {
             let now = Instant::now();
@@ -126,7 +124,7 @@ impl<'a> Datagrams<'a> {
                 return;
             }
             let passed = now.min(end) - began;
-            let opened = (passed.as_secs_f64() * f64::from(UDP_RATE)) as u32;
+            let opened = (passed.as_secs_f64() * rate as f64) as u32;
             while self.serial < opened {
                 self.open(to, now);
             }

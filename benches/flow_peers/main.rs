@@ -5,7 +5,8 @@
 //!     flow_peers bytes TO STREAMS SECONDS    sends by TCP; prints bytes per second
 //!     flow_peers connections TO THREADS SECONDS   one after another; prints them per second
 //!     flow_peers datagrams TO SOCKETS SECONDS     to and fro; prints them per second
-//!     flow_peers churn ADDRESS SECONDS       flows come and go; prints what came of them
+//!     flow_peers churn ADDRESS SECONDS RATE  flows come and go, so many of UDP begin a second; prints
+//!                                            what came of them
 //!     flow_peers hold TO CONNECTIONS         opens them, prints a line and waits to be killed
 //!     flow_peers splice LISTEN SOCKS         relays TCP, two threads per connection
 //!     flow_peers shuttle LISTEN SOCKS        relays datagrams, one thread
@@ -38,7 +39,7 @@ fn main() {
         ["datagrams", to, sockets, seconds] => {
             datagrams::echo(to, number(sockets), number(seconds));
         }
-        ["churn", to, seconds] => churn::churn(to, number(seconds)),
+        ["churn", to, seconds, rate] => churn::churn(to, number(seconds), number(rate)),
         ["hold", to, connections] => streams::hold(to, number(connections)),
         ["splice", listen, socks] => streams::splice_all(listen, socks),
         ["shuttle", listen, socks] => datagrams::shuttle(listen, socks),

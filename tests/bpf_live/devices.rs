@@ -1,12 +1,16 @@
 //! Devices and hooks that change under a running datapath.
 
+use std::net::UdpSocket;
+
 use dae::config::Attach;
+use dae::kernel::abi::Count;
 use dae::kernel::{Datapath, DatapathConfig, HookKind, Object};
-use dae::rules::Kept;
+use dae::rules::{Kept, Rule, Selector};
 
 use crate::bpf;
 use crate::bpf::netns::{Namespace, Network};
-use crate::scene::{HOOKS, proxied, replace};
+use crate::bpf::peers::{self, Listeners};
+use crate::scene::{HOOKS, SERVER4, addr, config, proxied, replace};
 
 /// Programs of lan0 and lan1, as the tools tell them apart.
 fn programs(router: &Namespace) -> String {
@@ -85,6 +89,52 @@ fn interfaces_come_and_go_without_harm_to_others() {
             assert_eq!(router.tc("qdisc show dev lan1"), lan1);
         });
     }
+}
+
+#[test]
+fn a_device_is_known_by_the_place_of_its_interface() {
+    let Network { client, router, .. } = &Network::new();
+    router.enter(|| {
+        router.ip("link add lan1 type veth peer name lan1x");
+        let listeners = Listeners::open();
+        let first = config(Attach::Auto, &listeners);
+        let with = |names: [&str; 2]| DatapathConfig {
+            interfaces: names.map(str::to_owned).into(),
+            ..first.clone()
+        };
+        let second = Rule {
+            interface: Selector {
+                include: vec![1],
+                exclude: Vec::new(),
+            },
+            ..proxied(443)
+        };
+        let rules = [second];
+        let config = with(["lan0", "lan1"]);
+        let mut datapath = Datapath::start(&bpf::image(&rules), config).unwrap();
+        // A new flow each time; whether the rule has it.
+        let is_ours = |datapath: &Datapath| {
+            let seen = || {
+                let counters = datapath.counters().unwrap();
+                let others = counters.fate(Count::Default).packets;
+                (counters.rule(0).packets, others)
+            };
+            let before = seen();
+            client.enter(|| {
+                let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+                socket.send_to(b"who", addr(SERVER4, 443)).unwrap();
+            });
+            peers::until(|| (seen() != before).then_some(())).expect("decided");
+            seen().0 > before.0
+        };
+        assert!(!is_ours(&datapath), "it is the first");
+        let swapped = with(["lan1", "lan0"]);
+        datapath.reconfigure(swapped.clone());
+        assert!(is_ours(&datapath), "it is the second");
+        replace(&mut datapath, &rules, &swapped, &Kept::everything(1));
+        assert!(is_ours(&datapath), "as before");
+        assert!(datapath.stop().is_empty());
+    });
 }
 
 #[test]

@@ -56,6 +56,7 @@ fn a_pause_leaves_nothing_and_what_was_known_comes_back() {
             assert_eq!(datapath.counters().unwrap(), counted);
             assert_eq!(datapath.devices().count(), 0);
             assert_eq!(client.enter(|| peers::greeting(to)).unwrap(), "server");
+            router.ip("addr add 192.0.2.7/32 dev lo");
             datapath.on_readable().unwrap();
             datapath.advance_epoch().unwrap();
             datapath.apply(&updates).unwrap();

@@ -1,14 +1,17 @@
 //! Other rules under a running datapath: nothing that was under way ends, nothing is judged by
 //! neither.
 
+use std::io::ErrorKind;
 use std::net::{TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use dae::config::Attach;
 use dae::kernel::abi::Count;
 use dae::kernel::{Counters, Datapath, DatapathConfig, FlowEntry, FlowKey, Object};
-use dae::rules::{Action, Family, Kept, Proto, Rule};
+use dae::rules::names::NameTable;
+use dae::rules::{Action, Family, Kept, Proto, Rule, Selector};
 
 use crate::bpf;
 use crate::bpf::netns::{Namespace, Network};
@@ -102,8 +105,9 @@ fn connections_go_on_and_new_ones_meet_the_new_rules() {
             under_way.goes_on();
             let before = datapath.counters().unwrap();
 
-            // Port 90 is proxied now, and 80 by a rule of another number; the rest is gone.
-            let new = [proxied(90), proxied(80)];
+            // Port 90 is proxied now, and 80 by a rule of another number, to a node of another
+            // number; the rest is gone.
+            let new = [proxied(90), rule(80, Action::Proxy, 3, 0)];
             let said = |rule: &Rule| rule.dest_port.clone();
             let kept = Kept::find(3, 2, true, |a, b| said(&old[a]) == said(&new[b]));
             assert_eq!(kept.rules, [Some(1), None, None]);
@@ -118,7 +122,9 @@ fn connections_go_on_and_new_ones_meet_the_new_rules() {
             assert!(default(&after) >= default(&before));
 
             let kept = entry(&datapath, &under_way.proxied[0].0);
-            assert_eq!((kept.rule, kept.verdict.action), (Some(1), Action::Proxy));
+            let verdict = kept.verdict;
+            assert_eq!((kept.rule, verdict.action), (Some(1), Action::Proxy));
+            assert_eq!(verdict.outbound, 3);
             under_way.goes_on();
             let kept = entry(&datapath, &under_way.marked);
             assert_eq!(kept.verdict.mark, 0x10);
@@ -127,6 +133,9 @@ fn connections_go_on_and_new_ones_meet_the_new_rules() {
             // What is new is decided by the new rules.
             drop(through(&mut connect(client, SERVER4, 90), &listeners));
             says(&mut connect(client, SERVER4, 91), b"direct now");
+            let router = client.enter(|| TcpStream::connect(addr("10.9.0.1", 90)));
+            let refused = router.unwrap_err().kind();
+            assert_eq!(refused, ErrorKind::ConnectionRefused, "its own address");
             assert!(listeners.is_idle());
             let counters = datapath.counters().unwrap();
             assert!(counters.rule(0).packets > 0);
@@ -215,6 +224,61 @@ fn no_packet_is_judged_by_neither() {
             assert!(datapath.stop().is_empty());
         });
     }
+}
+
+/// Its rule goes by a name that is then forgotten: the flow's entry is all that knows.
+#[test]
+fn a_udp_flow_goes_on_as_long_as_it_is_used() {
+    let Network { client, router, .. } = &Network::new();
+    router.enter(|| {
+        let listeners = Listeners::open();
+        let config = config(Attach::Auto, &listeners);
+        let image = bpf::image(&[Rule {
+            domain: Selector {
+                include: vec!["a.example".parse().unwrap()],
+                exclude: Vec::new(),
+            },
+            ..proxied(443)
+        }]);
+        let mut datapath = Datapath::start(&image, config.clone()).unwrap();
+        let (mut names, now) = (NameTable::new(&image, 100), Instant::now());
+        let mut updates = Vec::new();
+        names.learn(
+            now,
+            "a.example",
+            [SERVER4.parse().unwrap()],
+            60,
+            &mut updates,
+        );
+        datapath.apply(&updates).unwrap();
+        let socket = client.enter(|| UdpSocket::bind("0.0.0.0:0").unwrap());
+        let send = || socket.send_to(b"on", addr(SERVER4, 443)).unwrap();
+        let comes_to_us = || {
+            send();
+            assert_eq!(listeners.recv(Family::V4, false).2, b"on");
+        };
+        comes_to_us();
+        updates.clear();
+        names.expire(now + Duration::from_secs(86_400), &mut updates);
+        datapath.apply(&updates).unwrap();
+        for _ in 0..3 {
+            datapath.advance_epoch().unwrap();
+            comes_to_us();
+        }
+        let object = Object::load(&image, &config).unwrap();
+        let kept = Kept::everything(1);
+        let replaced = datapath.replace(Some(object), &image, config, &[], &kept);
+        assert!(replaced.unwrap().is_empty());
+        comes_to_us();
+        for _ in 0..2 {
+            datapath.advance_epoch().unwrap();
+        }
+        let default = || datapath.counters().unwrap().fate(Count::Default).packets;
+        let before = default();
+        send();
+        peers::until(|| (default() > before).then_some(())).expect("decided anew");
+        assert!(listeners.is_idle());
+    });
 }
 
 #[test]

@@ -82,6 +82,15 @@ impl HttpsServer {
     fn count(&self, which: fn(&Seen) -> &AtomicUsize) -> usize {
         which(&self.seen).load(Ordering::Relaxed)
     }
+
+    /// Until the client has ended a stream.
+    fn wait_for_reset(&self) {
+        let end = Instant::now() + Duration::from_secs(2);
+        while self.count(|seen| &seen.reset) == 0 {
+            assert!(Instant::now() < end, "no stream was reset");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
 }
 
 impl Drop for HttpsServer {
@@ -161,7 +170,12 @@ async fn answer(
         return Ok(());
     }
     if has("drop-tcp") {
-        tokio::time::sleep(Duration::from_secs(10)).await;
+        let reset = std::future::poll_fn(|context| respond.poll_reset(context));
+        tokio::time::timeout(Duration::from_secs(10), reset)
+            .await
+            .is_ok_and(|reset| reset.is_ok())
+            .then(|| seen.reset.fetch_add(1, Ordering::Relaxed));
+        return Ok(());
     }
     if has("slow") {
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -249,11 +263,7 @@ fn what_is_no_dns_is_servfail_at_once() {
     // The connection is as good as before.
     assert_eq!(client.ask("www.example"), ok(7, "www.example"));
     assert_eq!(upstream.count(|seen| &seen.connections), 1);
-    let end = Instant::now() + Duration::from_secs(2);
-    while upstream.count(|seen| &seen.reset) == 0 {
-        assert!(Instant::now() < end, "an endless body is told off");
-        thread::sleep(Duration::from_millis(5));
-    }
+    upstream.wait_for_reset();
 }
 
 #[test]
@@ -300,21 +310,36 @@ fn a_server_that_goes_away_loses_nothing() {
         assert_eq!(client.ask(&name), ok(7, &name));
     }
     assert!(upstream.count(|seen| &seen.connections) > 1);
+    // One that says goodbye and stays for what it has: whatever comes next goes by another.
+    client.send(&query(1, "drop-tcp.example", "A"));
+    thread::sleep(Duration::from_millis(100));
+    let begin = Instant::now();
+    assert_eq!(client.ask("www.example"), ok(7, "www.example"));
+    assert!(
+        begin.elapsed() < Duration::from_millis(500),
+        "not by the old"
+    );
 }
 
 #[test]
-fn a_query_given_up_frees_its_stream_and_the_connection_is_left() {
+fn a_query_given_up_ends_its_stream_or_its_connection_where_nothing_is_answered() {
     let authority = Authority::new();
     let upstream = HttpsServer::start(&authority, standard);
     let server = start(&upstream, &authority, "");
     let mut client = server.udp();
     assert_eq!(client.ask("www.example"), ok(7, "www.example"));
-    let answer = client.ask("drop-tcp.example");
-    assert!(
-        answer.starts_with("id=7 servfail drop-tcp.example"),
-        "{answer}"
-    );
+    // Another is answered meanwhile, so the connection is good.
+    client.send(&query(1, "drop-tcp.example", "A"));
+    thread::sleep(Duration::from_millis(50));
     assert_eq!(client.ask("www2.example"), ok(7, "www2.example"));
+    let answer = client.receive();
+    assert!(answer.starts_with("id=1 servfail drop-tcp"), "{answer}");
+    upstream.wait_for_reset();
+    assert_eq!(upstream.count(|seen| &seen.connections), 1);
+    // Nothing is: it is left.
+    let answer = client.ask("drop-tcp--again.example");
+    assert!(answer.starts_with("id=7 servfail drop-tcp"), "{answer}");
+    assert_eq!(client.ask("www3.example"), ok(7, "www3.example"));
     assert!(upstream.count(|seen| &seen.connections) >= 2);
 }
 
@@ -332,6 +357,6 @@ fn a_server_without_http_2_is_not_spoken_to() {
         let server = Running::start(&(config(&url, &[]) + &lines));
         let answer = server.udp().ask("www.example");
         assert!(answer.starts_with("id=7 servfail"), "{answer}");
-        assert_eq!(upstream.names(), 0);
+        assert_eq!(upstream.seen.begun.load(Ordering::Relaxed), 0);
     }
 }

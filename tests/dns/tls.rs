@@ -126,6 +126,11 @@ fn pins_decide_alone_or_beside_the_name() {
         let server = start(&upstream, &lines);
         assert_eq!(ask(&server), answer, "{lines:?}");
     }
+    let identity = authority.issue(&["dns.example"]).alone();
+    let upstream = TlsServer::start(&identity, Manner::Good);
+    let root = pin(&authority.pin());
+    let server = start(&upstream, &[ca(&authority), name("dns.example"), root]);
+    assert_eq!(ask(&server), WWW, "the root's key, though it is not sent");
 }
 
 #[test]

@@ -111,6 +111,12 @@ fn pin(key: &[u8]) -> String {
 }
 
 impl Identity {
+    /// Without the authority's own certificate, which most servers do not send.
+    pub fn alone(mut self) -> Self {
+        self.chain.truncate(1);
+        self
+    }
+
     /// Files with chain and key in PEM, in a folder.
     pub fn write(&self, folder: &std::path::Path) -> (PathBuf, PathBuf) {
         let (chain, key) = (folder.join("chain.pem"), folder.join("key.pem"));
@@ -150,6 +156,8 @@ pub struct Seen {
     pub connections: AtomicUsize,
     pub full: AtomicUsize,
     pub resumed: AtomicUsize,
+    /// Messages that began, whatever they were.
+    pub begun: AtomicUsize,
     /// Connections open now.
     pub open: AtomicUsize,
     over: AtomicBool,
@@ -268,6 +276,7 @@ fn serve(tcp: TcpStream, config: Arc<ServerConfig>, seen: &Seen, manner: Manner)
 fn next(stream: &mut Stream, seen: &Seen) -> Option<(Vec<u8>, Vec<String>)> {
     let mut length = [0; 2];
     stream.read_exact(&mut length).ok()?;
+    seen.begun.fetch_add(1, Ordering::Relaxed);
     let mut bytes = vec![0; u16::from_be_bytes(length).into()];
     stream.read_exact(&mut bytes).ok()?;
     assert!(bytes.len().is_multiple_of(128), "padded (RFC 8467)");
