@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 
 use bpf::netns::{Namespace, Network};
 use dae::config::Attach;
-use dae::kernel::{Datapath, HookKind};
+use dae::kernel::{self, Datapath, HookKind, PROGRAM_ETHER, PROGRAM_IP};
 
 const HOOKS: [(Attach, HookKind); 2] = [
     (Attach::Auto, HookKind::Tcx),
@@ -223,6 +223,22 @@ fn devices_that_come_and_go_are_followed() {
             "a device of the same name is another device"
         );
         assert!(datapath.stop().is_empty());
+    });
+}
+
+#[test]
+fn programs_are_known_before_they_are_hung() {
+    let router = Namespace::new("programs");
+    router.enter(|| {
+        let programs = || {
+            let config = bpf::config(Attach::Auto, &["lan0", "lan1", "wg0"]);
+            kernel::programs(&config).unwrap()
+        };
+        assert_eq!(programs(), [PROGRAM_ETHER], "most LANs are");
+        router.ip("tuntap add dev wg0 mode tun");
+        assert_eq!(programs(), [PROGRAM_IP]);
+        router.ip("link add lan0 type veth peer name lan1");
+        assert_eq!(programs(), [PROGRAM_ETHER, PROGRAM_IP], "each once");
     });
 }
 

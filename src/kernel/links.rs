@@ -122,9 +122,11 @@ pub fn count(client: &mut Client, family: Family) -> io::Result<Routing> {
     dump(client, libc::RTM_GETROUTE, &mut |body, attrs| {
         let table = number(attrs.get(libc::RTA_TABLE));
         found.routes += usize::from(table == Some(TABLE));
-        let main = table == Some(u32::from(libc::RT_TABLE_MAIN));
-        let default = body[1] == 0 && body[7] == libc::RTN_UNICAST;
-        found.defaults += usize::from(main && default);
+        let is_main = table == Some(u32::from(libc::RT_TABLE_MAIN));
+        if body[1] == 0 && body[7] == libc::RTN_UNICAST {
+            found.defaults += usize::from(is_main);
+            found.others += usize::from(!is_main);
+        }
     })?;
     Ok(found)
 }
