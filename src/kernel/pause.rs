@@ -85,7 +85,10 @@ impl Datapath {
             hung => hung?,
         }
         if std::mem::replace(&mut self.takes_over, false) {
-            self.drop_inherited()?;
+            // It has the LAN: what cannot be undone is no reason to give that up, and open it.
+            if let Err(error) = self.drop_inherited() {
+                log::error!(event = "kernel.clean", reason:% = error; "tried again at the end");
+            }
         }
         Ok(())
     }
