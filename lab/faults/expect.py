@@ -28,6 +28,24 @@ def refusal(row, name, rcode=message.SERVFAIL, within=AT_ONCE, after=0):
     return told
 
 
+def each_answered(row, upstreams, **more):
+    """One query to each, with a good answer in time."""
+    for upstream in upstreams:
+        answered(row, plan.fresh(upstream), **more)
+
+
+def each_refusal(row, upstreams, *code, **more):
+    """One query to each, with a code instead of an answer, in time."""
+    for upstream in upstreams:
+        refusal(row, plan.fresh(upstream), *code, **more)
+
+
+def each_gives_up(row, upstreams, *after):
+    """One query to each, with SERVFAIL at its deadline."""
+    for upstream in upstreams:
+        gives_up(row, plan.fresh(upstream), *after)
+
+
 def gives_up(row, name, after=UDP_ENDS):
     """One query that gets SERVFAIL at its deadline, not earlier, not later."""
     return refusal(row, name, within=after + SLACK, after=after - 50)

@@ -1,6 +1,5 @@
 //! Upstreams by HTTPS (RFC 8484). The server is the h2 crate's.
 
-use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -211,11 +210,7 @@ async fn answer(
 
 fn start(upstream: &HttpsServer, authority: &Authority, path: &str) -> Running {
     let url = format!("https://{}{path}", upstream.addr);
-    let lines = format!(
-        "\toption ca '{}'\n\toption tls_name 'dns.example'\n",
-        authority.file.display()
-    );
-    Running::start(&(config(&url, &[]) + &lines))
+    Running::start(&(config(&url, &[]) + &authority.lines()))
 }
 
 fn standard(_: &mut h2::server::Builder) {}
@@ -275,15 +270,7 @@ fn a_hundred_at_once_keep_to_the_limit_of_the_server() {
     let upstream = HttpsServer::start(&authority, settings);
     let server = start(&upstream, &authority, "");
     let mut client = server.udp();
-    for number in 0..100 {
-        client.send(&query(number, &format!("slow--n{number}.example"), "A"));
-    }
-    let answers: HashSet<_> = (0..100).map(|_| client.receive()).collect();
-    let good = answers
-        .iter()
-        .filter(|answer| answer.contains(" noerror "))
-        .count();
-    assert_eq!(good, 100, "{answers:#?}");
+    client.ask_at_once(100, |number| format!("slow--n{number}.example"));
     let connections = upstream.count(|seen| &seen.connections);
     assert!((2..=5).contains(&connections), "{connections} connections");
     assert!(server.stats().upstream_connections <= 4);
@@ -296,15 +283,7 @@ fn a_server_that_goes_away_loses_nothing() {
     let upstream = HttpsServer::start(&authority, standard);
     let server = start(&upstream, &authority, "/goaway");
     let mut client = server.udp();
-    for number in 0..50 {
-        client.send(&query(number, &format!("n{number}.example"), "A"));
-    }
-    let answers: HashSet<_> = (0..50).map(|_| client.receive()).collect();
-    let good = answers
-        .iter()
-        .filter(|answer| answer.contains(" noerror "))
-        .count();
-    assert_eq!(good, 50, "{answers:#?}");
+    client.ask_at_once(50, |number| format!("n{number}.example"));
     for number in 0..5 {
         let name = format!("m{number}.example");
         assert_eq!(client.ask(&name), ok(7, &name));
@@ -350,11 +329,7 @@ fn a_server_without_http_2_is_not_spoken_to() {
     for alpn in [&[][..], &[&b"http/1.1"[..]]] {
         let upstream = TlsServer::with_config(identity.config(alpn), Manner::Good);
         let url = format!("https://{}", upstream.addr);
-        let lines = format!(
-            "\toption ca '{}'\n\toption tls_name 'dns.example'\n",
-            authority.file.display()
-        );
-        let server = Running::start(&(config(&url, &[]) + &lines));
+        let server = Running::start(&(config(&url, &[]) + &authority.lines()));
         let answer = server.udp().ask("www.example");
         assert!(answer.starts_with("id=7 servfail"), "{answer}");
         assert_eq!(upstream.seen.begun.load(Ordering::Relaxed), 0);

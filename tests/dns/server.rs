@@ -319,6 +319,25 @@ impl Client {
         }
     }
 
+    /// Asks for so many names at once, with IDs from 0; each must get its own good answer.
+    pub fn ask_at_once(&mut self, count: u16, name: impl Fn(u16) -> String) {
+        for number in 0..count {
+            self.send(&query(number, &name(number), "A"));
+        }
+        let answers: Vec<_> = (0..count).map(|_| self.receive()).collect();
+        for number in 0..count {
+            let (head, wanted) = (
+                format!("id={number} noerror "),
+                format!(" {} A A:", name(number)),
+            );
+            let good = answers
+                .iter()
+                .filter(|it| it.starts_with(&head) && it.contains(&wanted));
+            let good = good.filter(|it| it.contains(":192.0.2.1"));
+            assert_eq!(good.count(), 1, "{head}{wanted}: {answers:#?}");
+        }
+    }
+
     /// Asks for an A record with ID 7.
     pub fn ask(&mut self, name: &str) -> String {
         self.send(&query(7, name, "A"));

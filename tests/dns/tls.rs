@@ -1,6 +1,5 @@
 //! Upstreams by TLS (RFC 7858), against servers that misbehave.
 
-use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,6 +17,14 @@ fn start(upstream: &TlsServer, lines: &[String]) -> Running {
     let lines: String = lines.iter().map(|line| format!("\t{line}\n")).collect();
     let url = format!("tls://{}", upstream.addr);
     Running::start(&(config(&url, &[]) + &lines))
+}
+
+/// A server with an upstream by TLS that it trusts by its address.
+fn pair(manner: Manner) -> (TlsServer, Running) {
+    let authority = Authority::new();
+    let upstream = TlsServer::start(&authority.issue(&["127.0.0.1"]), manner);
+    let server = start(&upstream, &[ca(&authority)]);
+    (upstream, server)
 }
 
 fn ca(authority: &Authority) -> String {
@@ -156,10 +163,7 @@ fn tls_1_2_will_do() {
 
 #[test]
 fn sessions_are_resumed() {
-    let authority = Authority::new();
-    let identity = authority.issue(&["127.0.0.1"]);
-    let upstream = TlsServer::start(&identity, Manner::Good);
-    let server = start(&upstream, &[ca(&authority)]);
+    let (upstream, server) = pair(Manner::Good);
     let mut client = server.udp();
     for number in 0..4 {
         let name = format!("close-after--{number}.example");
@@ -178,10 +182,7 @@ fn sessions_are_resumed() {
 
 #[test]
 fn one_connection_carries_many_queries_in_any_order() {
-    let authority = Authority::new();
-    let identity = authority.issue(&["127.0.0.1"]);
-    let upstream = TlsServer::start(&identity, Manner::Good);
-    let server = start(&upstream, &[ca(&authority)]);
+    let (upstream, server) = pair(Manner::Good);
     let mut client = server.tcp();
     // late-tcp waits for another answer on the same connection.
     client.send(&query(1, "late-tcp.example", "A"));
@@ -193,31 +194,16 @@ fn one_connection_carries_many_queries_in_any_order() {
         client.receive(),
         "id=1 noerror late-tcp.example A A:300:192.0.2.1"
     );
-    for number in 0..30 {
-        client.send(&query(number, &format!("n{number}.example"), "A"));
-    }
-    let answers: HashSet<_> = (0..30).map(|_| client.receive()).collect();
-    assert_eq!(answers.len(), 30);
+    client.ask_at_once(30, |number| format!("n{number}.example"));
     assert_eq!(count(&upstream.seen.connections), 1);
 }
 
 #[test]
 fn a_server_that_closes_after_each_answer_answers_a_hundred() {
-    let authority = Authority::new();
-    let identity = authority.issue(&["127.0.0.1"]);
-    let upstream = TlsServer::start(&identity, Manner::OneAnswer);
-    let server = start(&upstream, &[ca(&authority)]);
+    let (upstream, server) = pair(Manner::OneAnswer);
     let mut client = server.udp();
     let begin = Instant::now();
-    for number in 0..100 {
-        client.send(&query(number, &format!("n{number}.example"), "A"));
-    }
-    let answers: HashSet<_> = (0..100).map(|_| client.receive()).collect();
-    let good = answers
-        .iter()
-        .filter(|answer| answer.contains(" noerror "))
-        .count();
-    assert_eq!(good, 100, "{answers:#?}");
+    client.ask_at_once(100, |number| format!("n{number}.example"));
     assert!(
         begin.elapsed() < Duration::from_millis(3500),
         "{:?}",
@@ -240,10 +226,7 @@ fn a_server_that_closes_after_each_answer_answers_a_hundred() {
 
 #[test]
 fn a_handshake_that_hangs_is_given_up_and_holds_nobody_up() {
-    let authority = Authority::new();
-    let identity = authority.issue(&["127.0.0.1"]);
-    let upstream = TlsServer::start(&identity, Manner::HangsOnce);
-    let server = start(&upstream, &[ca(&authority)]);
+    let (upstream, server) = pair(Manner::HangsOnce);
     let begin = Instant::now();
     assert_eq!(ask(&server), WWW);
     let took = begin.elapsed();
@@ -256,8 +239,7 @@ fn a_handshake_that_hangs_is_given_up_and_holds_nobody_up() {
     thread::sleep(Duration::from_millis(50));
     assert_eq!(count(&upstream.seen.open), 1);
 
-    let upstream = TlsServer::start(&identity, Manner::Hangs);
-    let server = start(&upstream, &[ca(&authority)]);
+    let (upstream, server) = pair(Manner::Hangs);
     let begin = Instant::now();
     assert_eq!(ask(&server), NONE);
     let took = begin.elapsed();
@@ -270,10 +252,7 @@ fn a_handshake_that_hangs_is_given_up_and_holds_nobody_up() {
 
 #[test]
 fn a_silent_connection_is_left_and_a_slow_one_is_not() {
-    let authority = Authority::new();
-    let identity = authority.issue(&["127.0.0.1"]);
-    let upstream = TlsServer::start(&identity, Manner::Good);
-    let server = start(&upstream, &[ca(&authority)]);
+    let (upstream, server) = pair(Manner::Good);
     let mut client = server.udp();
     let slow = client.ask("slow.example");
     assert_eq!(slow, "id=7 noerror slow.example A A:300:192.0.2.1");
@@ -289,10 +268,7 @@ fn a_silent_connection_is_left_and_a_slow_one_is_not() {
 
 #[test]
 fn a_message_that_is_none_ends_the_connection() {
-    let authority = Authority::new();
-    let identity = authority.issue(&["127.0.0.1"]);
-    let upstream = TlsServer::start(&identity, Manner::Good);
-    let server = start(&upstream, &[ca(&authority)]);
+    let (_upstream, server) = pair(Manner::Good);
     let begin = Instant::now();
     let answer = server.udp().ask("onebyte.example");
     assert!(
@@ -305,10 +281,7 @@ fn a_message_that_is_none_ends_the_connection() {
 
 #[test]
 fn idle_connections_end_after_twenty_seconds_with_a_goodbye() {
-    let authority = Authority::new();
-    let identity = authority.issue(&["127.0.0.1"]);
-    let upstream = TlsServer::start(&identity, Manner::Good);
-    let server = start(&upstream, &[ca(&authority)]);
+    let (upstream, server) = pair(Manner::Good);
     assert_eq!(ask(&server), WWW);
     thread::sleep(Duration::from_secs(18));
     assert_eq!(count(&upstream.seen.open), 1);

@@ -84,6 +84,12 @@ impl Authority {
     pub fn pin(&self) -> String {
         pin(&self.key)
     }
+
+    /// Lines of an upstream whose certificate is of this authority and for `dns.example`.
+    pub fn lines(&self) -> String {
+        let file = self.file.display();
+        format!("\toption ca '{file}'\n\toption tls_name 'dns.example'\n")
+    }
 }
 
 impl Drop for Authority {

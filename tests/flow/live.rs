@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 use dae::flow::FlowList;
 
 use crate::home::CLIENT4;
+use crate::scene::{Scene, is_reset, receive};
 use crate::servers::{DANTE, Dante, udp_echo};
-use crate::tcp_scene::{Scene, is_reset};
-use crate::udp;
 
 fn flows(scene: &Scene, newest: usize) -> FlowList {
     scene
@@ -49,12 +48,12 @@ fn connections_are_listed_with_all_that_is_known() {
 
 #[test]
 fn sessions_are_listed_too() {
-    let scene = udp::Scene::new(&["socks5://10.78.0.2:1082"]);
-    let to = scene.addr("203.0.113.0");
+    let scene = Scene::new(&["socks5://10.78.0.2:1082"]);
+    let to = scene.udp("203.0.113.0");
     let _echo = udp_echo(&scene.home.internet, to);
     let client = scene.client(CLIENT4);
     client.send_to(b"hello", to).unwrap();
-    udp::receive(&client);
+    receive(&client);
     let list = scene.router.inside(|inside| inside.proxy.flows(9));
     let [row] = &list.flows[..] else {
         panic!("{list:?}")

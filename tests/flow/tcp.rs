@@ -5,8 +5,8 @@ use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::home::ip;
+use crate::scene::{Scene, is_reset, reset};
 use crate::servers::{DANTE, Dante, MICROSOCKS, microsocks};
-use crate::tcp_scene::{Scene, is_reset, reset};
 
 const SOON: Duration = Duration::from_secs(2);
 
@@ -97,8 +97,8 @@ fn both_ip_versions_go_directly_and_through_real_servers() {
         ("2001:db8::3", "2001:db8::3"),
     ] {
         let (client, server) = scene.pair(&accepted, host);
-        assert_eq!(client.peer_addr().unwrap(), scene.addr(host));
-        assert_eq!(server.local_addr().unwrap(), scene.addr(host));
+        assert_eq!(client.peer_addr().unwrap(), scene.tcp(host));
+        assert_eq!(server.local_addr().unwrap(), scene.tcp(host));
         // Directly it is the router; a proxy of the internet is on the server's own machine.
         if seen != host {
             assert_eq!(server.peer_addr().unwrap().ip(), ip(seen));

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, SockRef, Type};
 
 use crate::home::ip;
+use crate::scene::{Scene, is_reset};
 use crate::servers::{Step, WAIT, scripted};
-use crate::tcp_scene::{Scene, is_reset};
 
 #[test]
 fn an_idle_connection_ends_and_a_busy_one_stays() {
@@ -124,7 +124,7 @@ fn two_thousand_connections_one_after_another_leave_nothing() {
         }
     });
     let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
-    let addr = scene.addr("203.0.113.0");
+    let addr = scene.tcp("203.0.113.0");
     let rounds = |count| {
         scene.home.client.run(move || {
             for i in 0..count {
@@ -176,7 +176,7 @@ fn accepting_survives_a_shortage_of_descriptors() {
     let open = || socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     let socket = scene.home.client.run(open);
     let old = limit_descriptors(3);
-    socket.connect(&scene.addr("203.0.113.0").into()).unwrap();
+    socket.connect(&scene.tcp("203.0.113.0").into()).unwrap();
     let start = Instant::now();
     let stats = scene
         .router
@@ -207,7 +207,7 @@ fn refuses_when_descriptors_run_out(scene: &Scene, before: &TcpStream) {
     let mut refused = Vec::new();
     for socket in sockets {
         let start = Instant::now();
-        let _ = socket.connect(&scene.addr("203.0.113.0").into());
+        let _ = socket.connect(&scene.tcp("203.0.113.0").into());
         let stream = TcpStream::from(socket);
         stream.set_read_timeout(Some(WAIT)).unwrap();
         assert!(is_reset(&stream));

@@ -4,76 +4,9 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::home::{CLIENT4, CLIENT6, Home, ip};
-use crate::router::Router;
-use crate::servers::{DANTE, Dante, Step, WAIT, scripted, udp_echo};
-
-pub struct Scene {
-    pub home: Home,
-    pub router: Router,
-}
-
-impl Scene {
-    pub fn new(nodes: &[&str]) -> Self {
-        Self::with(nodes, |_| ())
-    }
-
-    pub fn with(
-        nodes: &[&str],
-        change: impl FnOnce(&mut dae::config::Config) + Send + 'static,
-    ) -> Self {
-        let home = Home::new();
-        let router = Router::start(&home.router, nodes, change);
-        Self { home, router }
-    }
-
-    /// `host` on the port that the router intercepts.
-    pub fn addr(&self, host: &str) -> SocketAddr {
-        let host = ip(host);
-        let port = if host.is_ipv4() {
-            self.router.udp4
-        } else {
-            self.router.udp6
-        };
-        SocketAddr::new(host, port)
-    }
-
-    pub fn client(&self, addr: &'static str) -> UdpSocket {
-        let socket = self
-            .home
-            .client
-            .run(move || UdpSocket::bind((ip(addr), 0)).unwrap());
-        socket.set_read_timeout(Some(WAIT)).unwrap();
-        socket
-    }
-
-    /// A socket of the internet that the test itself reads.
-    pub fn server(&self, addr: SocketAddr) -> UdpSocket {
-        let socket = self
-            .home
-            .internet
-            .run(move || UdpSocket::bind(addr).unwrap());
-        socket.set_read_timeout(Some(WAIT)).unwrap();
-        socket
-    }
-}
-
-pub fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
-    let mut buffer = vec![0; 65_536];
-    let (length, from) = socket.recv_from(&mut buffer).unwrap();
-    buffer.truncate(length);
-    (buffer, from)
-}
-
-/// True when nothing comes for a while.
-pub fn is_silent(socket: &UdpSocket) -> bool {
-    socket
-        .set_read_timeout(Some(Duration::from_millis(300)))
-        .unwrap();
-    let silent = socket.recv_from(&mut [0; 16]).is_err();
-    socket.set_read_timeout(Some(WAIT)).unwrap();
-    silent
-}
+use crate::home::{CLIENT4, CLIENT6, ip};
+use crate::scene::{Scene, is_silent, receive};
+use crate::servers::{DANTE, Dante, Step, scripted, udp_echo};
 
 #[test]
 fn echoes_come_back_from_the_address_that_was_asked() {
@@ -84,7 +17,7 @@ fn echoes_come_back_from_the_address_that_was_asked() {
         (CLIENT6, "2001:db8::10"),
         (CLIENT4, "203.0.113.2"),
     ] {
-        let to = scene.addr(host);
+        let to = scene.udp(host);
         let _echo = udp_echo(&scene.home.internet, to);
         let socket = scene.client(client);
         for length in [0, 1, 1200, 1472, 4000, 60_000] {
@@ -111,7 +44,7 @@ fn a_session_has_one_mapping_and_hears_everybody() {
         ("203.0.113.0", "203.0.113.16", "203.0.113.99:4000"),
         ("203.0.113.2", "203.0.113.18", "203.0.113.99:4001"),
     ] {
-        let servers = [one, two].map(|host| scene.server(scene.addr(host)));
+        let servers = [one, two].map(|host| scene.server(scene.udp(host)));
         let stranger = scene.server(stranger.parse().unwrap());
         let client = scene.client(CLIENT4);
         let mut mapped = Vec::new();
@@ -140,7 +73,7 @@ fn ten_thousand_datagrams_keep_their_order() {
     let scene = Scene::new(&[DANTE]);
     let _dante = Dante::start(&scene.home.internet);
     for host in ["203.0.113.0", "203.0.113.2"] {
-        let to = scene.addr(host);
+        let to = scene.udp(host);
         let _echo = udp_echo(&scene.home.internet, to);
         let client = scene.client(CLIENT4);
         // The first window waits in the session's queue while it is dialled.
@@ -158,7 +91,7 @@ fn ten_thousand_datagrams_keep_their_order() {
 #[test]
 fn a_thousand_clients_share_a_bound_of_64_sessions() {
     let scene = Scene::with(&[], |config| config.main.max_udp_sessions = 64);
-    let to = scene.addr("203.0.113.0");
+    let to = scene.udp("203.0.113.0");
     let _echo = udp_echo(&scene.home.internet, to);
     let clients: Vec<_> = (0..1000).map(|_| scene.client(CLIENT4)).collect();
     let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
@@ -189,7 +122,7 @@ fn a_thousand_clients_share_a_bound_of_64_sessions() {
 #[test]
 fn an_idle_session_ends_and_a_busy_one_stays() {
     let scene = Scene::with(&[], |config| config.main.udp_idle = 2);
-    let to = scene.addr("203.0.113.0");
+    let to = scene.udp("203.0.113.0");
     let server = scene.server(to);
     let (idle, busy) = (scene.client(CLIENT4), scene.client(CLIENT4));
     idle.send_to(b"x", to).unwrap();
@@ -219,7 +152,7 @@ fn while_it_is_dialled_a_session_keeps_64_datagrams() {
     let client = scene.client(CLIENT4);
     for _ in 0..100 {
         client
-            .send_to(&[0; 1000], scene.addr("203.0.113.2"))
+            .send_to(&[0; 1000], scene.udp("203.0.113.2"))
             .unwrap();
     }
     scene.router.wait("dropped", |stats| {
@@ -241,7 +174,7 @@ fn an_outbound_that_failed_is_left_alone_for_two_seconds() {
     let addr = "10.78.0.2:1082".parse().unwrap();
     let refuses = vec![Step::Read(3), Step::Write(vec![5, 0xff])];
     let (_, connections) = scripted(&scene.home.internet, addr, refuses);
-    let to = scene.addr("203.0.113.2");
+    let to = scene.udp("203.0.113.2");
     let client = scene.client(CLIENT4);
     let start = Instant::now();
     let mut sent = 0;
@@ -268,7 +201,7 @@ fn an_outbound_that_failed_is_left_alone_for_two_seconds() {
 fn a_session_whose_proxy_went_away_begins_anew() {
     let scene = Scene::new(&[DANTE]);
     let dante = Dante::start(&scene.home.internet);
-    let to = scene.addr("203.0.113.2");
+    let to = scene.udp("203.0.113.2");
     let _echo = udp_echo(&scene.home.internet, to);
     let client = scene.client(CLIENT4);
     client.send_to(b"one", to).unwrap();
@@ -287,7 +220,7 @@ fn a_session_whose_proxy_went_away_begins_anew() {
 #[test]
 fn what_is_blocked_is_dropped_and_counted() {
     let scene = Scene::new(&[]);
-    let to = scene.addr("203.0.113.1");
+    let to = scene.udp("203.0.113.1");
     let server = scene.server(to);
     scene.client(CLIENT4).send_to(b"x", to).unwrap();
     // Somebody on the router talks to the socket itself.

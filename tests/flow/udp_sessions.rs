@@ -5,8 +5,8 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
 use crate::home::CLIENT4;
+use crate::scene::{Scene, is_silent, receive};
 use crate::servers::{DANTE, Dante, Step, scripted, udp_echo};
-use crate::udp::{Scene, is_silent, receive};
 
 /// "a.example", A, IN.
 const QUERY: &[u8] = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x01a\x07example\0\0\x01\0\x01";
@@ -20,7 +20,7 @@ fn sessions_live_as_long_as_their_kind() {
         config.main.udp_idle = 5;
         config.main.udp_idle_quic = 8;
     });
-    let to = scene.addr("203.0.113.0");
+    let to = scene.udp("203.0.113.0");
     let _echo = udp_echo(&scene.home.internet, to);
     let start = Instant::now();
     let clients: Vec<_> = [
@@ -60,7 +60,7 @@ fn there_are_as_many_workers_as_sessions_at_all_times() {
     });
     let hangs = "10.78.0.2:1082".parse().unwrap();
     scripted(&scene.home.internet, hangs, vec![Step::Hang]);
-    let [good, bad] = ["203.0.113.0", "203.0.113.2"].map(|host| scene.addr(host));
+    let [good, bad] = ["203.0.113.0", "203.0.113.2"].map(|host| scene.udp(host));
     let _echo = udp_echo(&scene.home.internet, good);
     let clients: Vec<_> = (0..100).map(|_| scene.client(CLIENT4)).collect();
     for round in 0..20 {
@@ -94,7 +94,7 @@ fn a_burst_of_several_clients_comes_back_whole_and_in_order() {
     let scene = Scene::new(&[DANTE]);
     let _dante = Dante::start(&scene.home.internet);
     for host in ["203.0.113.0", "203.0.113.2"] {
-        let to = scene.addr(host);
+        let to = scene.udp(host);
         let server = scene.server(to);
         let clients: Vec<_> = (0..3).map(|_| scene.client(CLIENT4)).collect();
         for client in &clients {
@@ -139,7 +139,7 @@ fn what_is_stuck_delays_nobody_else() {
          ip neigh add 198.51.100.0 lladdr 02:00:00:00:00:99 dev stuck
          tc qdisc add dev stuck root tbf rate 8kbit burst 2000 limit 100000000",
     );
-    let good = scene.addr("203.0.113.0");
+    let good = scene.udp("203.0.113.0");
     let _echo = udp_echo(&scene.home.internet, good);
     let client = scene.client(CLIENT4);
     let stuck = scene.client(CLIENT4);
@@ -149,11 +149,9 @@ fn what_is_stuck_delays_nobody_else() {
     for _ in 0..50 {
         for _ in 0..40 {
             stuck
-                .send_to(&[0; 1200], scene.addr("198.51.100.0"))
+                .send_to(&[0; 1200], scene.udp("198.51.100.0"))
                 .unwrap();
-            stuck
-                .send_to(&[0; 1200], scene.addr("203.0.113.2"))
-                .unwrap();
+            stuck.send_to(&[0; 1200], scene.udp("203.0.113.2")).unwrap();
         }
         let start = Instant::now();
         client.send_to(b"hello", good).unwrap();
@@ -171,7 +169,7 @@ fn what_is_stuck_delays_nobody_else() {
 fn a_reload_asks_the_rules_anew() {
     let scene = Scene::new(&[DANTE]);
     let _dante = Dante::start(&scene.home.internet);
-    let to = scene.addr("203.0.113.0");
+    let to = scene.udp("203.0.113.0");
     let _echo = udp_echo(&scene.home.internet, to);
     let client = scene.client(CLIENT4);
     let said = |text: &[u8]| {
@@ -224,7 +222,7 @@ fn when_a_node_dies_the_next_datagram_goes_by_another() {
     });
     let _dante = Dante::start(&scene.home.internet);
     dies_after_one_datagram(&scene);
-    let to = scene.addr("203.0.113.4");
+    let to = scene.udp("203.0.113.4");
     let _echo = udp_echo(&scene.home.internet, to);
     let client = scene.client(CLIENT4);
     client.send_to(b"lost", to).unwrap();
@@ -246,7 +244,7 @@ fn when_a_node_dies_the_next_datagram_goes_by_another() {
 #[test]
 fn sessions_of_a_way_that_goes_are_drained_and_then_cut() {
     let scene = Scene::new(&[]);
-    let to = scene.addr("203.0.113.0");
+    let to = scene.udp("203.0.113.0");
     let server = scene.server(to);
     let client = scene.client(CLIENT4);
     client.send_to(b"one", to).unwrap();

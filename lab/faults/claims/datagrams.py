@@ -143,10 +143,8 @@ REFUSED_U, REFUSED_B = both("refused", "refused")
 @claim("SERVFAIL and REFUSED of the only upstream: the same, at once", together=True)
 def codes(_world, row):
     row.did = "udp:// and tcp+udp:// each"
-    for upstream in (SERVFAIL_U, SERVFAIL_B):
-        expect.refusal(row, plan.fresh(upstream))
-    for upstream in (REFUSED_U, REFUSED_B):
-        expect.refusal(row, plan.fresh(upstream), message.REFUSED)
+    expect.each_refusal(row, (SERVFAIL_U, SERVFAIL_B))
+    expect.each_refusal(row, (REFUSED_U, REFUSED_B), message.REFUSED)
 
 
 FORMERR = plan.upstream("formerr-u", "udp", udp="formerr")

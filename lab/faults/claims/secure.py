@@ -59,8 +59,7 @@ BLACK = both("black")
 @claim("TLS handshake that hangs: SERVFAIL by the deadline", together=True)
 def hang(_world, row):
     row.did = "tls://, https://"
-    for upstream in HANG:
-        expect.gives_up(row, plan.fresh(upstream), expect.STREAM_ENDS)
+    expect.each_gives_up(row, HANG, expect.STREAM_ENDS)
 
 
 @claim("TLS and HTTPS into a black hole: SERVFAIL by the deadline", together=True)
@@ -74,16 +73,14 @@ def black(world, row):
 @claim("TLS and HTTPS that take the query and are silent: SERVFAIL by the deadline", together=True)
 def silent(_world, row):
     row.did = "tls://, https://"
-    for upstream in SILENT:
-        expect.gives_up(row, plan.fresh(upstream), expect.STREAM_ENDS)
+    expect.each_gives_up(row, SILENT, expect.STREAM_ENDS)
 
 
 @claim("no TLS there, closed, reset, refused, half an answer: SERVFAIL at once", together=True)
 def broken(_world, row):
     row.did = "tls://, https:// each"
     for pair in (PLAIN, CLOSED, RESET, REFUSED, RESET_LATER, HALF):
-        for upstream in pair:
-            expect.refusal(row, plan.fresh(upstream), within=500)
+        expect.each_refusal(row, pair, within=500)
 
 
 OLD, TOO_OLD = both("old", "tls12"), both("too-old", "tls11")
@@ -92,10 +89,8 @@ OLD, TOO_OLD = both("old", "tls12"), both("too-old", "tls11")
 @claim("TLS 1.2: the answer; TLS 1.1: SERVFAIL at once", together=True)
 def versions(_world, row):
     row.did = "tls://, https://"
-    for upstream in OLD:
-        expect.answered(row, plan.fresh(upstream), within=250)
-    for upstream in TOO_OLD:
-        expect.refusal(row, plan.fresh(upstream), within=500)
+    expect.each_answered(row, OLD, within=250)
+    expect.each_refusal(row, TOO_OLD, within=500)
 
 
 SERVFAIL, REFUSES = both("servfail", "servfail"), both("refuses", "refused")
@@ -104,10 +99,8 @@ SERVFAIL, REFUSES = both("servfail", "servfail"), both("refuses", "refused")
 @claim("SERVFAIL and REFUSED over TLS and HTTPS: the same", together=True)
 def codes(_world, row):
     row.did = "tls://, https://"
-    for upstream in SERVFAIL:
-        expect.refusal(row, plan.fresh(upstream), within=250)
-    for upstream in REFUSES:
-        expect.refusal(row, plan.fresh(upstream), message.REFUSED, within=250)
+    expect.each_refusal(row, SERVFAIL, within=250)
+    expect.each_refusal(row, REFUSES, message.REFUSED, within=250)
 
 
 EACH = both("each", "each")
@@ -156,8 +149,7 @@ GOAWAY, MUTE = https("goaway", "goaway"), https("mute", "mute")
        together=True)
 def http(_world, row):
     row.did = ", ".join(HTTP)
-    for upstream in HTTP.values():
-        expect.refusal(row, plan.fresh(upstream), within=500)
+    expect.each_refusal(row, HTTP.values(), within=500)
 
 
 @claim("HTTPS that goes away instead of answering, or says nothing at all: SERVFAIL in time",

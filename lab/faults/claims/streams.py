@@ -12,63 +12,23 @@ def stream(name, tcp):
             plan.upstream(f"{name}-s", "tcp+udp", udp="silent", tcp=tcp))
 
 
-REFUSED_T, REFUSED_S = stream("tcp-refused", "closed")
-RESET_T, RESET_S = stream("tcp-reset", "reset")
-RESET_EARLY_T, RESET_EARLY_S = stream("tcp-reset-early", "reset_early")
-HALF_T, HALF_S = stream("tcp-half", "half")
-BROKEN_T, BROKEN_S = stream("tcp-broken", "broken")
-ZERO_T, ZERO_S = stream("tcp-zero", "zero")
-WRONG_T, WRONG_S = stream("tcp-wrong-question", "wrong_question")
+def _at_once(text, name, tcp):
+    alone, behind = stream(name, tcp)
+
+    @claim(f"TCP {text}: SERVFAIL at once", together=True)
+    def _check(_world, row):
+        row.did = "tcp://, then tcp+udp:// with UDP silent"
+        expect.refusal(row, plan.fresh(alone), within=250)
+        expect.gives_up(row, plan.fresh(behind))
 
 
-def fails_at_once(row, alone, behind):
-    """SERVFAIL at once by TCP alone; by the deadline of UDP behind a silent one."""
-    row.did = "tcp://, then tcp+udp:// with UDP silent"
-    expect.refusal(row, plan.fresh(alone), within=250)
-    expect.gives_up(row, plan.fresh(behind))
-
-
-@claim("TCP refused: SERVFAIL at once", together=True)
-def refused(_world, row):
-    fails_at_once(row, REFUSED_T, REFUSED_S)
-
-
-@claim("TCP reset after the query: SERVFAIL at once", together=True)
-def reset(_world, row):
-    fails_at_once(row, RESET_T, RESET_S)
-
-
-@claim("TCP reset when accepted: SERVFAIL at once", together=True)
-def reset_early(_world, row):
-    fails_at_once(row, RESET_EARLY_T, RESET_EARLY_S)
-
-
-@claim("TCP closed in the middle of an answer: SERVFAIL at once", together=True)
-def half(_world, row):
-    fails_at_once(row, HALF_T, HALF_S)
-
-
-@claim("TCP answer cut in the middle of a record: SERVFAIL at once", together=True)
-def broken(_world, row):
-    fails_at_once(row, BROKEN_T, BROKEN_S)
-
-
-@claim("TCP with a message of no length: SERVFAIL at once", together=True)
-def zero(_world, row):
-    fails_at_once(row, ZERO_T, ZERO_S)
-
-
-@claim("TCP with a wrong question: SERVFAIL at once", together=True)
-def wrong_question(_world, row):
-    fails_at_once(row, WRONG_T, WRONG_S)
-
-
-SILENT_T, SILENT_S = stream("tcp-silent", "silent")
-DEAF_T, DEAF_S = stream("tcp-deaf", "deaf")
-HUGE_T, HUGE_S = stream("tcp-huge", "huge")
-BLACK_T, BLACK_S = stream("tcp-black", "good")
-WRONG_ID_T, WRONG_ID_S = stream("tcp-wrong-id", "wrong_id")
-GARBAGE_T, GARBAGE_S = stream("tcp-garbage", "garbage")
+_at_once("refused", "tcp-refused", "closed")
+_at_once("reset after the query", "tcp-reset", "reset")
+_at_once("reset when accepted", "tcp-reset-early", "reset_early")
+_at_once("closed in the middle of an answer", "tcp-half", "half")
+_at_once("answer cut in the middle of a record", "tcp-broken", "broken")
+_at_once("with a message of no length", "tcp-zero", "zero")
+_at_once("with a wrong question", "tcp-wrong-question", "wrong_question")
 
 
 def fails_in_time(row, alone, behind):
@@ -78,19 +38,21 @@ def fails_in_time(row, alone, behind):
     expect.gives_up(row, plan.fresh(behind))
 
 
-@claim("TCP accepted and silent: SERVFAIL by the deadline", together=True)
-def silent(_world, row):
-    fails_in_time(row, SILENT_T, SILENT_S)
+def _in_time(text, name, tcp):
+    alone, behind = stream(name, tcp)
+
+    @claim(f"TCP {text}: SERVFAIL by the deadline", together=True)
+    def _check(_world, row):
+        fails_in_time(row, alone, behind)
 
 
-@claim("TCP accepted and not read: SERVFAIL by the deadline", together=True)
-def deaf(_world, row):
-    fails_in_time(row, DEAF_T, DEAF_S)
+_in_time("accepted and silent", "tcp-silent", "silent")
+_in_time("accepted and not read", "tcp-deaf", "deaf")
+_in_time("with a length and nothing behind it", "tcp-huge", "huge")
 
-
-@claim("TCP with a length and nothing behind it: SERVFAIL by the deadline", together=True)
-def huge(_world, row):
-    fails_in_time(row, HUGE_T, HUGE_S)
+BLACK_T, BLACK_S = stream("tcp-black", "good")
+WRONG_ID_T, WRONG_ID_S = stream("tcp-wrong-id", "wrong_id")
+GARBAGE_T, GARBAGE_S = stream("tcp-garbage", "garbage")
 
 
 @claim("TCP into a black hole: SERVFAIL by the deadline", together=True)

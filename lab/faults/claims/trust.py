@@ -16,13 +16,17 @@ CERTIFICATES = {kind: both(kind.replace("_", "-"), certificate=kind)
                 for kind in ("wrong_name", "expired", "early", "untrusted")}
 
 
+def _mistrusted(world, row, upstreams):
+    for upstream in upstreams:
+        expect.refusal(row, plan.fresh(upstream), within=500)
+        row.want(not world.faulty.see(upstream)["seen"], "no query to get there")
+
+
 def _untrusted(kind, text):
     @claim(f"certificate {text}: SERVFAIL at once, nothing is asked", together=True)
     def _check(world, row):
         row.did = "tls://, https://"
-        for upstream in CERTIFICATES[kind]:
-            expect.refusal(row, plan.fresh(upstream), within=500)
-            row.want(not world.faulty.see(upstream)["seen"], "no query to get there")
+        _mistrusted(world, row, CERTIFICATES[kind])
 
 
 _untrusted("wrong_name", "of somebody else")
@@ -43,17 +47,14 @@ PIN_WRONG = both("pin-wrong", options=(AT, "list pin '@pin untrusted@'"), **BY_N
 @claim("pin: alone it vouches for a key, one of several is enough", together=True)
 def pinned(_world, row):
     row.did = "untrusted authority and its pin; the second of two pins"
-    for upstream in (*PINNED, *PINNED_TOO):
-        expect.answered(row, plan.fresh(upstream), within=250)
+    expect.each_answered(row, (*PINNED, *PINNED_TOO), within=250)
 
 
 @claim("pin of another key, or a pin without a good certificate when there is a name: SERVFAIL "
        "at once, nothing is asked", together=True)
 def mispinned(world, row):
     row.did = "by address: another key; by name: untrusted authority, another key"
-    for upstream in (*MISPINNED, *PIN_ALONE, *PIN_WRONG):
-        expect.refusal(row, plan.fresh(upstream), within=500)
-        row.want(not world.faulty.see(upstream)["seen"], "no query to get there")
+    _mistrusted(world, row, (*MISPINNED, *PIN_ALONE, *PIN_WRONG))
 
 
 NAMED = both("named", options=(AT,), **BY_NAME)
@@ -66,10 +67,8 @@ plan.SETTINGS[__name__].append("option bootstrap 'bootstrap'")
 @claim("upstream by name: with addresses nobody is asked, else the bootstrap", together=True)
 def named(world, row):
     row.did = "tls://, https:// with list addr; then without"
-    for upstream in NAMED:
-        expect.answered(row, plan.fresh(upstream), within=250)
-    for upstream in BOOTED:
-        expect.answered(row, plan.fresh(upstream), within=250)
+    expect.each_answered(row, NAMED, within=250)
+    expect.each_answered(row, BOOTED, within=250)
     asked = {each["name"] for each in world.faulty.see(BOOTSTRAP)["seen"]}
     row.saw += f"; bootstrap saw {' '.join(asked)}"
     row.want(asked == {message.SERVER_NAME}, f"{message.SERVER_NAME} alone to be asked for")
@@ -78,5 +77,4 @@ def named(world, row):
 @claim("tls_name that the certificate does not have: SERVFAIL at once", together=True)
 def misnamed(_world, row):
     row.did = "tls://, https://"
-    for upstream in MISNAMED:
-        expect.refusal(row, plan.fresh(upstream), within=500)
+    expect.each_refusal(row, MISNAMED, within=500)

@@ -2,7 +2,10 @@
 
 mod model;
 
+use std::net::SocketAddr;
+
 use super::*;
+use crate::outbound::ways::WayId;
 
 const LIMITS: Limits = Limits {
     sessions: 4,
