@@ -12,6 +12,7 @@ pub mod load;
 pub mod networks;
 mod outcome;
 mod parts;
+mod pause;
 mod plumbing;
 mod refusal;
 mod reload;
@@ -129,6 +130,11 @@ fn live(
     let mut listeners = Listeners::open(&config)?;
     let metrics = listeners.metrics.take();
     let plumbing = Plumbing::connect(config, image, &listeners, run_dir)?;
+    if let Some(paused) = plumbing.paused() {
+        // Nobody is served yet, so nobody waits for the load. Where the kernel refuses, that is
+        // told, the LAN is as without dae, local DNS listeners work, and it is tried again.
+        let _ = plumbing.resume(change::wake(paused));
+    }
     let mut parts = Parts::make(&plumbing, listeners)?;
     let choices = Choices::restore(parts.ways.clone(), state_dir);
     log::info!(event = "start", version = env!("CARGO_PKG_VERSION"); "");
@@ -157,7 +163,7 @@ fn live(
             .or(uplink::follow(ways.clone()))
             .or(check_nodes(ways));
         until_signal(signals, &reloader)
-            .or(tick(&plumbing))
+            .or(tick(&plumbing, &reloader))
             .or(served)
             .await
     };
@@ -190,11 +196,11 @@ async fn check_nodes(ways: Rc<Ways>) -> Result<()> {
     Ok(())
 }
 
-async fn tick(plumbing: &Plumbing) -> Result<()> {
+async fn tick(plumbing: &Plumbing, reloader: &Reloader) -> Result<()> {
     for count in (1..=EPOCH_TICKS).cycle() {
         Timer::after(NAMES_EVERY).await;
         plumbing.expire_names();
-        plumbing.retry();
+        reloader.retry();
         if count == EPOCH_TICKS {
             plumbing.advance_epoch();
         }

@@ -13,7 +13,8 @@ use std::process::{Child, Command, Stdio};
 
 use bpf::netns::{Namespace, Network};
 use dae::config::Attach;
-use dae::kernel::{Datapath, HookKind};
+use dae::kernel::{self, Datapath, HookKind, PROGRAM_ETHER, PROGRAM_IP};
+use serde_json::{Value, json};
 
 const HOOKS: [(Attach, HookKind); 2] = [
     (Attach::Auto, HookKind::Tcx),
@@ -145,6 +146,81 @@ fn what_a_killed_instance_left_is_replaced_and_never_doubled() {
     }
 }
 
+/// Leaves the journal of a dead instance that had lan0, old0 and odd0. The filter of odd0 cannot be
+/// removed: its qdisc shares a block with others, which the kernel wants addressed by its number.
+fn stuck(router: &Namespace, run_dir: &std::path::Path) {
+    let mut dead = doomed(router, "clsact", run_dir);
+    dead.kill().unwrap();
+    dead.wait().unwrap();
+    let journal = run_dir.join("state.json");
+    let mut state: Value = serde_json::from_slice(&std::fs::read(&journal).unwrap()).unwrap();
+    for name in ["old0", "odd0"] {
+        router.ip(&format!("link add {name} type veth peer name {name}-far"));
+        let index = nix::net::if_::if_nametoindex(name).unwrap();
+        let device = json!({"name": name, "index": index, "made_qdisc": name == "old0"});
+        state["devices"].as_array_mut().unwrap().push(device);
+    }
+    router.tc("qdisc add dev old0 clsact");
+    let shared = "qdisc add dev odd0 ingress_block 22 clsact".split(' ');
+    let words: Vec<_> = ["-n", &router.name].into_iter().chain(shared).collect();
+    bpf::netns::run("tc", &words);
+    state["closed"] = true.into();
+    std::fs::write(journal, state.to_string()).unwrap();
+}
+
+/// Devices in the journal, and whether it says that a kill switch is closed.
+fn journal(run_dir: &std::path::Path) -> (Vec<String>, bool) {
+    let text = std::fs::read(run_dir.join("state.json")).unwrap();
+    let state: Value = serde_json::from_slice(&text).unwrap();
+    let devices = state["devices"].as_array().unwrap().iter();
+    let names = devices.map(|it| it["name"].as_str().unwrap().to_owned());
+    (names.collect(), state["closed"] == true)
+}
+
+#[test]
+fn what_cannot_be_undone_stays_known_until_it_can() {
+    let network = Network::new();
+    let router = &network.router;
+    router.enter(|| {
+        let run_dir = bpf::run_dir();
+        let before = router.trace_of_us();
+        stuck(router, &run_dir);
+        for _ in 0..2 {
+            let errors = kernel::clean_dead(&run_dir, true);
+            let words: Vec<_> = errors.iter().map(ToString::to_string).collect();
+            assert!(words.len() == 1 && words[0].contains("odd0"), "{words:?}");
+            assert_eq!(journal(&run_dir), (vec!["odd0".into()], false));
+            assert_eq!(router.trace_of_us(), before, "all else is undone");
+            assert_eq!(router.tc("qdisc show dev old0 clsact"), "");
+        }
+        router.tc("qdisc del dev odd0 clsact");
+        assert!(kernel::clean_dead(&run_dir, true).is_empty());
+        std::fs::remove_dir(&run_dir).unwrap();
+    });
+}
+
+#[test]
+fn a_kill_switch_is_taken_over_though_something_of_the_dead_cannot_be_undone() {
+    let network = Network::new();
+    let router = &network.router;
+    router.enter(|| {
+        let mut config = bpf::config(Attach::Auto, &["lan0"]);
+        config.kill_switch = true;
+        let run_dir = config.run_dir.clone();
+        stuck(router, &run_dir);
+        let datapath = Datapath::start(&bpf::image(&[]), config).unwrap();
+        assert_eq!(hooks(&datapath), [("lan0".into(), HookKind::Clsact)]);
+        assert_eq!(filters(router), 1);
+        let left = vec!["lan0".to_owned(), "odd0".into()];
+        assert_eq!(journal(&run_dir), (left, true));
+        assert_eq!(router.tc("qdisc show dev old0 clsact"), "");
+        // Tried again at the end, when it works.
+        router.tc("qdisc del dev odd0 clsact");
+        assert!(datapath.stop().is_empty());
+        std::fs::remove_dir(&run_dir).unwrap();
+    });
+}
+
 #[test]
 fn a_filter_whose_journal_is_lost_is_replaced_too() {
     let network = Network::new();
@@ -223,6 +299,22 @@ fn devices_that_come_and_go_are_followed() {
             "a device of the same name is another device"
         );
         assert!(datapath.stop().is_empty());
+    });
+}
+
+#[test]
+fn programs_are_known_before_they_are_hung() {
+    let router = Namespace::new("programs");
+    router.enter(|| {
+        let programs = || {
+            let config = bpf::config(Attach::Auto, &["lan0", "lan1", "wg0"]);
+            kernel::programs(&config).unwrap()
+        };
+        assert_eq!(programs(), [PROGRAM_ETHER], "most LANs are");
+        router.ip("tuntap add dev wg0 mode tun");
+        assert_eq!(programs(), [PROGRAM_IP]);
+        router.ip("link add lan0 type veth peer name lan1");
+        assert_eq!(programs(), [PROGRAM_ETHER, PROGRAM_IP], "each once");
     });
 }
 

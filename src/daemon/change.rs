@@ -1,14 +1,16 @@
-//! `*` A configuration made ready to be put in force: read, compared, compiled and loaded by
-//! another thread, since that takes long on a small router and queries go on meanwhile.
+//! `*` What is made ready by another thread, since it takes long on a small router and queries go
+//! on meanwhile: a configuration, read, compared, compiled and loaded; and the program for a
+//! datapath that goes on.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::load;
+use super::pause::{Awake, Paused};
 use super::plumbing::{Base, NewRules};
 use crate::config::{Change, Config};
 use crate::error::Error;
-use crate::kernel::{DatapathConfig, Object};
+use crate::kernel::{self, DatapathConfig, Object};
 use crate::rules::Kept;
 
 /// What it is made from.
@@ -61,6 +63,10 @@ pub fn prepare(running: Running) -> Result<Ready, Vec<String>> {
             for program in programs {
                 object.program(program)?;
             }
+            for program in kernel::programs(&datapath)? {
+                // Of a device that is new: if it is refused, that device is told of alone.
+                let _ = object.program(program);
+            }
             Ok(object)
         };
         let object = running.programs.map(load).transpose();
@@ -76,4 +82,20 @@ pub fn prepare(running: Running) -> Result<Ready, Vec<String>> {
         datapath,
         rules: rules.transpose()?,
     })
+}
+
+/// Has the kernel take the program for a datapath that is to go on.
+///
+/// # Errors
+/// What the kernel said.
+pub fn wake(paused: Paused) -> Result<Awake, Error> {
+    let config = paused.base.datapath(&paused.config);
+    let mut object = Object::load(&paused.image, &config)?;
+    let programs = kernel::programs(&config)?;
+    let verified = programs.into_iter().map(|it| object.program(it).map(drop));
+    // One that is refused is told of with its devices, as long as there is another.
+    match verified.reduce(|one, other| one.or(other)) {
+        Some(Err(error)) => Err(error),
+        _ => Ok(Awake { config, object }),
+    }
 }

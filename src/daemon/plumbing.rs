@@ -29,11 +29,11 @@ pub struct Plumbing {
     /// The settings in force.
     config: RefCell<Arc<Config>>,
     /// The rules' tables, for flows that the kernel has forgotten.
-    image: RefCell<Image>,
+    pub(super) image: RefCell<Arc<Image>>,
     /// None in a configuration without interfaces (DNS for local listeners only), and at the end.
     pub datapath: RefCell<Option<Datapath>>,
     /// Why the datapath is not in use though it should be; None while it is, or is suspended.
-    failure: RefCell<Option<Refusal>>,
+    pub(super) failure: RefCell<Option<Refusal>>,
     /// Names of addresses, learnt from answers.
     pub names: RefCell<NameTable>,
     /// When it began.
@@ -52,8 +52,7 @@ pub struct NewRules {
 }
 
 impl Plumbing {
-    /// Starts the datapath. Where the kernel refuses it, the LAN is as without dae, local DNS
-    /// listeners work, and it is tried again.
+    /// With a datapath that is suspended yet.
     ///
     /// # Errors
     /// Another instance has the LAN, or the kernel cannot be asked at all.
@@ -66,7 +65,7 @@ impl Plumbing {
         let plumbing = Self {
             names: RefCell::new(NameTable::new(&image, config.main.max_names as usize)),
             config: RefCell::new(Arc::new(config)),
-            image: RefCell::new(image),
+            image: RefCell::new(Arc::new(image)),
             datapath: RefCell::default(),
             failure: RefCell::default(),
             started: Instant::now(),
@@ -77,13 +76,8 @@ impl Plumbing {
         };
         let config = plumbing.config();
         if !config.main.interfaces.is_empty() {
-            let datapath = plumbing.base.datapath(&config);
-            let mut datapath = Datapath::open(datapath)?;
-            let resumed = datapath.resume(&plumbing.image.borrow(), &[]);
+            let datapath = Datapath::open(plumbing.base.datapath(&config))?;
             plumbing.datapath.replace(Some(datapath));
-            if let Err(error) = resumed {
-                plumbing.fail(&error);
-            }
         }
         Ok(Rc::new(plumbing))
     }
@@ -122,47 +116,15 @@ impl Plumbing {
     ) -> Result<Vec<Error>> {
         let amiss = match (rules, self.datapath.borrow_mut().as_mut()) {
             (Some(rules), running) => self.set_rules(running, rules, datapath)?,
-            (None, Some(running)) if *running.config() != datapath => running.reconfigure(datapath),
-            (None, _) => Vec::new(),
+            // Also when nothing has changed: a device that refuses us is tried again.
+            (None, Some(running)) => running.reconfigure(datapath),
+            (None, None) => Vec::new(),
         };
         self.config.replace(Arc::new(config));
         if let Some(failure) = self.failure.borrow_mut().as_mut() {
             failure.on_settings(Instant::now());
         }
         Ok(amiss)
-    }
-
-    /// Notes that the kernel refuses the datapath; a reason is told once.
-    fn fail(&self, error: &Error) {
-        let (reason, now) = (error.to_string(), Instant::now());
-        let mut failure = self.failure.borrow_mut();
-        let is_told = match failure.as_mut() {
-            Some(failure) => !failure.again(reason, now),
-            None => {
-                *failure = Some(Refusal::new(reason, now));
-                false
-            }
-        };
-        if !is_told {
-            log::error!(event = "datapath", state = "down", reason:% = error;
-                "it is tried again; until then the LAN is as it was before");
-        }
-    }
-
-    /// Why there is no datapath though there should be one.
-    pub fn failure(&self) -> Option<String> {
-        let failure = self.failure.borrow();
-        failure.as_ref().map(|failure| failure.reason().to_owned())
-    }
-
-    /// Tries the datapath again, if it is time.
-    pub fn retry(&self) {
-        let failure = self.failure.borrow();
-        let is_due = failure.as_ref().is_some_and(|it| it.is_due(Instant::now()));
-        drop(failure);
-        if is_due && self.resume().is_ok() {
-            log::info!(event = "datapath", state = "up"; "");
-        }
     }
 
     fn set_rules(
@@ -181,51 +143,13 @@ impl Plumbing {
         let names = self.names.borrow().under(&image, max_names, &mut updates);
         let mut amiss = Vec::new();
         if let Some(datapath) = running {
-            // It may have been suspended, or not, when the object was made.
-            let object = match object {
-                None if !datapath.is_suspended() => Some(Object::load(&image, &config)?),
-                object => object,
-            };
+            // Orders come one after the other: one that was suspended when the object was made
+            // still is.
             amiss = datapath.replace(object, &image, config, &updates, &kept)?;
         }
         self.names.replace(names);
-        self.image.replace(image);
+        self.image.replace(Arc::new(image));
         Ok(amiss)
-    }
-
-    /// Takes the program off all devices until [`Self::resume`]. All errors are logged, the
-    /// last is returned.
-    pub fn suspend(&self) -> Result<()> {
-        self.failure.take();
-        let mut datapath = self.datapath.borrow_mut();
-        last_of(datapath.as_mut().map_or_else(Vec::new, Datapath::suspend))
-    }
-
-    /// Whether the datapath is suspended; None without one.
-    pub fn is_suspended(&self) -> Option<bool> {
-        Some(self.datapath.borrow().as_ref()?.is_suspended())
-    }
-
-    /// Goes on after [`Self::suspend`] with what is configured now.
-    pub fn resume(&self) -> Result<()> {
-        let mut datapath = self.datapath.borrow_mut();
-        let Some(datapath) = datapath.as_mut().filter(|it| it.is_suspended()) else {
-            return Ok(());
-        };
-        let config = self.config();
-        datapath.reconfigure(self.base.datapath(&config));
-        let image = self.image.borrow();
-        let mut updates = Vec::new();
-        let max_names = config.main.max_names as usize;
-        let names = self.names.borrow().under(&image, max_names, &mut updates);
-        if let Err(error) = datapath.resume(&image, &updates) {
-            // By hand or not: from now on it is wanted.
-            self.fail(&error);
-            return Err(error);
-        }
-        self.failure.take();
-        self.names.replace(names);
-        Ok(())
     }
 
     /// Stops the datapath and undoes what it did. All errors are logged, the last is returned.
@@ -245,6 +169,18 @@ impl Plumbing {
         }
     }
 
+    fn on_links(&self) {
+        let mut datapath = self.datapath.borrow_mut();
+        let Some(datapath) = datapath.as_mut() else {
+            return;
+        };
+        match datapath.on_readable() {
+            Ok(()) => {}
+            Err(error) if datapath.is_suspended() => self.fail(&error),
+            Err(error) => log::warn!(event = "links", reason:% = error; ""),
+        }
+    }
+
     /// Attaches to devices that appear and learns the router's own addresses, for ever.
     pub async fn follow_links(&self) -> Result<()> {
         let what = || "follow changes of devices and addresses";
@@ -260,11 +196,7 @@ impl Plumbing {
             events.readable().await;
             // What follows takes all there is.
             events.drained();
-            if let Some(datapath) = self.datapath.borrow_mut().as_mut()
-                && let Err(error) = datapath.on_readable()
-            {
-                log::warn!(event = "links", reason:% = error; "");
-            }
+            self.on_links();
             if let Some(failure) = self.failure.borrow_mut().as_mut() {
                 failure.on_event(Instant::now());
             }
@@ -272,7 +204,7 @@ impl Plumbing {
     }
 }
 
-fn last_of(mut errors: Vec<Error>) -> Result<()> {
+pub(super) fn last_of(mut errors: Vec<Error>) -> Result<()> {
     for error in &errors {
         log::error!(event = "stop", reason:% = error; "");
     }

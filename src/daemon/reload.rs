@@ -19,7 +19,7 @@ use super::outcome::{Outcome, refused};
 use super::parts::Parts;
 use super::plumbing::Plumbing;
 use crate::control::log as log_lines;
-use crate::error::Error;
+use crate::error::{Error, IoContext as _};
 use crate::net::notify::Notify;
 use crate::outbound::ways::Ways;
 use crate::{dns, flow};
@@ -36,6 +36,8 @@ pub enum Order {
     Suspend,
     /// Put it back.
     Resume,
+    /// Try again what the kernel has refused, if it is still time when its turn comes.
+    Retry,
 }
 
 /// Carries orders out. What came of the last reload is remembered.
@@ -46,7 +48,7 @@ pub struct Reloader {
     dns: Option<Rc<dns::Server>>,
     ways: Rc<Ways>,
     past: RefCell<Past>,
-    /// At most one per client of the control socket, and one hangup.
+    /// At most one per client of the control socket, one hangup and one retry.
     waiting: RefCell<VecDeque<Job>>,
     came: Notify,
 }
@@ -90,9 +92,20 @@ impl Reloader {
         }
     }
 
-    /// Reloads when its turn comes. Several hangups that wait are one.
+    /// Reloads when its turn comes.
     pub fn hang_up(&self) {
-        let order = Order::Reload { abort: false };
+        self.note(Order::Reload { abort: false });
+    }
+
+    /// Tries again what the kernel has refused, if it is time.
+    pub fn retry(&self) {
+        if self.plumbing.is_due() {
+            self.note(Order::Retry);
+        }
+    }
+
+    /// Nobody waits for what comes of it; several of a kind that wait are one.
+    fn note(&self, order: Order) {
         let mut waiting = self.waiting.borrow_mut();
         let waits = |job: &Job| job.order == order && job.answer.is_none();
         if !waiting.iter().any(waits) {
@@ -127,7 +140,11 @@ impl Reloader {
             let value = match order {
                 Order::Reload { abort } => self.reload(abort).await,
                 Order::Suspend => self.suspend(),
-                Order::Resume => self.resume(),
+                Order::Resume => self.resume().await,
+                Order::Retry => {
+                    self.retry_now().await;
+                    continue;
+                }
             };
             if let Some(answer) = answer {
                 answer.value.replace(Some(value));
@@ -171,16 +188,26 @@ impl Reloader {
             }
         };
         let pause = Instant::now();
-        match self.put_in_force(ready, abort) {
-            Ok((restart, amiss)) => Outcome::Done {
-                restart,
-                amiss: amiss.iter().map(ToString::to_string).collect(),
-                took: begin.elapsed(),
-                paused: pause.elapsed(),
-            },
-            Err(error) => Outcome::Refused {
-                problems: vec![error.to_string()],
-            },
+        let (restart, amiss) = match self.put_in_force(ready, abort) {
+            Ok(done) => done,
+            Err(error) => {
+                let problems = vec![error.to_string()];
+                return Outcome::Refused { problems };
+            }
+        };
+        let paused = pause.elapsed();
+        let mut amiss: Vec<_> = amiss.iter().map(ToString::to_string).collect();
+        // Whoever reloads wants to know whether that has cured it.
+        if self.plumbing.failure().is_some()
+            && let Err(error) = self.take_up().await
+        {
+            amiss.push(self.plumbing.explain(&error));
+        }
+        Outcome::Done {
+            restart,
+            amiss,
+            took: begin.elapsed(),
+            paused,
         }
     }
 
@@ -237,20 +264,35 @@ impl Reloader {
         }
     }
 
-    fn resume(&self) -> Value {
+    async fn resume(&self) -> Value {
         let was = self.plumbing.is_suspended();
-        match self.plumbing.resume() {
+        match self.take_up().await {
             Ok(()) => {
                 if was == Some(true) {
                     log::info!(event = "resume"; "");
                 }
                 json!({ "ok": true })
             }
-            Err(error) => {
-                log::error!(event = "resume", reason:% = error; "still suspended");
-                refused(&[error.to_string()])
-            }
+            Err(error) => refused(&[self.plumbing.explain(&error)]),
         }
+    }
+
+    async fn retry_now(&self) {
+        // An order may have come before that has cured it, or has ended the wish for it.
+        if self.plumbing.is_due() && self.take_up().await.is_ok() {
+            log::info!(event = "datapath", state = "up"; "");
+        }
+    }
+
+    /// Goes on after a pause, or after the kernel has refused. An error is told in the log; it is
+    /// tried again from now on.
+    async fn take_up(&self) -> crate::Result<()> {
+        let Some(paused) = self.plumbing.paused() else {
+            return Ok(());
+        };
+        let awake = beside("resume", || change::wake(paused)).await;
+        let awake = awake.context(|| "load beside").flatten();
+        self.plumbing.resume(awake)
     }
 
     /// For the status: `{"succeeded": 2, "failed": 1, "last": {"ago_s": 5, "ok": false, "reason":

@@ -13,8 +13,8 @@ use super::parts::Parts;
 use super::plumbing::Plumbing;
 use super::reload::{Order, Reloader};
 use crate::config::Config;
-use crate::kernel::Datapath;
 use crate::kernel::abi::{Count, Counter};
+use crate::kernel::{Datapath, Refused};
 use crate::outbound::group::ChoiceError;
 use crate::outbound::ways::Ways;
 use crate::{dns, flow};
@@ -173,6 +173,11 @@ fn document(plumbing: &Plumbing) -> Value {
     });
     if let Some(datapath) = plumbing.datapath.borrow().as_ref() {
         document["devices"] = devices(plumbing, datapath);
+        if !datapath.refused().is_empty() {
+            let rows = datapath.refused().iter();
+            let row = |it: &Refused| json!({ "device": it.device, "reason": it.reason });
+            document["refused"] = rows.map(row).collect();
+        }
         match datapath.counters() {
             Ok(counters) => {
                 let rule = |index| counters.rule(index);

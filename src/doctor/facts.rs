@@ -19,6 +19,8 @@ pub struct Facts {
     pub trial: Option<Tried>,
     /// `/proc/sys/net/core/bpf_jit_enable`; None without a compiler.
     pub jit: Option<String>,
+    /// What installs packages here: `apk add`, say.
+    pub install: &'static str,
     /// Modules that the older way to hang a program needs and that are nowhere.
     pub modules_missing: Vec<String>,
     /// What of ours is in the kernel.

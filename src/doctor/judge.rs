@@ -64,13 +64,12 @@ impl Findings {
             },
             Daemon::Alive(status) => {
                 self.good(check, &runs(status));
-                let last = &status["reload"]["last"];
-                if let Some(reason) = last["reason"].as_str() {
-                    let words = format_args!("the last reload changed nothing: {reason}");
-                    self.bad("reload", &words, "dae check; service dae reload");
-                }
+                self.last_reload(&status["reload"]["last"]);
             }
-            Daemon::Dead => self.bad(check, &"was killed, or has crashed", restart),
+            Daemon::Dead => {
+                let cure = format!("logread -e dae; {restart}");
+                self.bad(check, &"was killed, or has crashed", &cure);
+            }
             Daemon::Absent if facts.wanted() => {
                 self.bad(check, &"does not run", "service dae start; logread -e dae");
             }
@@ -78,16 +77,34 @@ impl Findings {
         }
     }
 
+    fn last_reload(&mut self, last: &Value) {
+        let check = "reload";
+        if let Some(reason) = last["reason"].as_str() {
+            let words = format_args!("the last reload changed nothing: {reason}");
+            self.bad(check, &words, "mend that, then: dae reload");
+        }
+        let waiting: Vec<&str> = rows(&last["restart"]).filter_map(Value::as_str).collect();
+        if !waiting.is_empty() {
+            let words = format_args!("{} not in force before a restart", waiting.join(", "));
+            self.bad(check, &words, "service dae restart");
+        }
+    }
+
     /// Whether the kernel takes the program.
     fn kernel(&mut self, facts: &Facts) {
         let check = "kernel";
         if let Some(reason) = facts.status().and_then(reason) {
-            self.bad(check, &reason, "then: service dae restart");
+            let words = format_args!("refuses the program, so dae has not the LAN: {reason}");
+            let cure = cure(reason, facts.install);
+            self.bad(check, &words, &format!("{cure}; then: dae reload"));
             return;
         }
         if let Some(tried) = &facts.trial {
             match (&tried.loaded, &tried.hung) {
-                (Err(reason), _) | (_, Some(Err(reason))) => self.bad(check, &reason, ""),
+                (Err(reason), _) | (_, Some(Err(reason))) => {
+                    let words = format_args!("refuses the program: {reason}");
+                    self.bad(check, &words, &cure(reason, facts.install));
+                }
                 (Ok(ms), Some(Ok(hook))) => {
                     self.good(check, &&format_args!("takes the program ({hook}), {ms} ms"));
                 }
@@ -96,8 +113,8 @@ impl Findings {
                 }
                 (Ok(_), None) => {
                     let missing = facts.modules_missing.join(" and ");
-                    let words = format_args!("takes the program; perhaps it needs {missing}");
-                    self.unsure(check, &words, "opkg install kmod-sched-core kmod-sched-bpf");
+                    let words = format_args!("takes the program; to use it, it may need {missing}");
+                    self.unsure(check, &words, &format!("{} {MODULES}", facts.install));
                 }
             }
         } else if facts.status().is_some_and(|it| it["devices"].is_array()) {
@@ -120,20 +137,22 @@ impl Findings {
             let all = names.join(", ");
             if count == 0 {
                 let words = format_args!("interface '{interface}': there is no device {all}");
-                let cure = "ip link; does list interface of /etc/config/dae name it right?";
-                self.bad(check, &words, cure);
+                let cure = format!("ip link; does list interface of {} say so?", facts.file);
+                self.bad(check, &words, &cure);
             } else if facts.is_attached() && names.iter().filter(attached).count() < count {
-                let words = format_args!("interface '{interface}': {all} has not our program");
-                self.bad(check, &words, "logread -e kernel; service dae restart");
+                self.without_program(facts, interface, names);
             } else {
                 self.good(check, &&format_args!("interface '{interface}' is {all}"));
             }
         }
         let clsact = facts.rows("devices").filter(|row| row["hook"] == "clsact");
         for name in clsact.filter_map(|row| row["device"].as_str()) {
-            if !seen.filters.iter().any(|it| it == name) {
+            if let Some((_, reason)) = seen.unlisted.iter().find(|(it, _)| it == name) {
+                let words = format_args!("whether {name} has our filter: {reason}");
+                self.unsure(check, &words, "try again");
+            } else if !seen.filters.iter().any(|it| it == name) {
                 let words = format_args!("somebody has taken our filter from {name} (qos, sqm?)");
-                self.bad(check, &words, "service dae restart, after them");
+                self.bad(check, &words, "start them first, then: service dae restart");
             }
         }
         if let Some(status) = facts.status().filter(|_| facts.is_attached())
@@ -143,6 +162,21 @@ impl Findings {
             let words = "no packet of the LAN has come by since the start";
             self.unsure("traffic", &words, "is this router the clients' gateway?");
         }
+    }
+
+    /// An interface of which not every device has it.
+    fn without_program(&mut self, facts: &Facts, interface: &str, names: &[String]) {
+        let check = "devices";
+        let named = |row: &&Value| names.iter().any(|it| row["device"] == it.as_str());
+        let refusal = facts.rows("refused").find(named);
+        if let Some(reason) = refusal.and_then(|row| row["reason"].as_str()) {
+            let words = format_args!("interface '{interface}' is without dae: {reason}");
+            let cure = cure(reason, facts.install);
+            return self.bad(check, &words, &format!("{cure}; then: dae reload"));
+        }
+        let all = names.join(", ");
+        let words = format_args!("interface '{interface}': {all} has not our program");
+        self.bad(check, &words, "logread -e dae; service dae restart");
     }
 
     /// Rules, routes and filters: there while they are needed, and at no other time.
@@ -163,7 +197,7 @@ impl Findings {
                 true => self.good(check, &"our rules and routes are there, each once"),
                 false => {
                     let words = format_args!(
-                        "of {RULES} rules and 1 route there are {} and {} (IPv4), {} and {} (IPv6)",
+                        "of our {RULES} rules and 1 route there are {} and {} (IPv4), {} and {} (IPv6)",
                         v4.rules, v4.routes, v6.rules, v6.routes
                     );
                     self.bad(check, &words, "service dae restart");
@@ -181,16 +215,17 @@ impl Findings {
         } else if is_clean(v4) && is_clean(v6) && seen.filters.is_empty() {
             self.good(check, &"nothing of ours is left behind");
         } else {
-            let words = "rules, routes or filters of a dead daemon are left behind";
-            self.bad(check, &words, "dae clean");
+            // dae clean leaves a daemon that lives alone.
+            let (whose, cure) = match facts.status() {
+                Some(_) => ("ours", "service dae restart"),
+                None => ("a dead daemon", "dae clean"),
+            };
+            let words = format_args!("rules, routes or filters of {whose} are left behind");
+            self.bad(check, &words, cure);
         }
         if facts.forwards == Some(false) {
             let words = "the kernel forwards nothing (net.ipv4.ip_forward is 0)";
-            self.bad(
-                check,
-                &words,
-                "service network restart, service firewall restart",
-            );
+            self.bad(check, &words, "sysctl -w net.ipv4.ip_forward=1");
         }
     }
 }
@@ -227,6 +262,27 @@ pub(super) fn rows(list: &Value) -> impl Iterator<Item = &Value> {
 fn hook<'a>(facts: &'a Facts, device: &str) -> Option<&'a str> {
     let row = facts.rows("devices").find(|it| it["device"] == device);
     row?["hook"].as_str()
+}
+
+/// Packages of what the older way to hang a program needs.
+const MODULES: &str = "kmod-sched-core kmod-sched-bpf";
+
+/// What to do about words of the kernel's, or of ours about them.
+fn cure(reason: &str, install: &str) -> String {
+    let says = |words: &str| reason.contains(words);
+    if says("kmod-") {
+        format!("{install} {MODULES}")
+    } else if says("BPF_SYSCALL") {
+        "use a firmware with it, as OpenWrt's own; until then list listen answers DNS".to_owned()
+    } else if says("not allowed") {
+        "run this as root".to_owned()
+    } else if says("is lo up?") {
+        "ip link set lo up".to_owned()
+    } else if says("os error 12)") {
+        "lower max_flows and max_names, or stop other services".to_owned()
+    } else {
+        "logread -e dae; tell dae's makers, with uname -a".to_owned()
+    }
 }
 
 /// Why there is no datapath though there should be one.

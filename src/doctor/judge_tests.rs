@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::facts::{Daemon, Facts, Settings, Tried};
 use super::judge::judge;
+use super::outward::all_answered;
 use super::page::{State, document, render};
 use crate::kernel::{HookKind, Routing, Seen, devices::Device};
 
@@ -11,11 +12,13 @@ const THERE: Routing = Routing {
     rules: 2,
     routes: 1,
     defaults: 1,
+    others: 0,
 };
 const CLEAN: Routing = Routing {
     rules: 0,
     routes: 0,
     defaults: 1,
+    others: 0,
 };
 
 fn upstream(answered: u64, failures: u64) -> Value {
@@ -57,10 +60,12 @@ fn healthy() -> Facts {
         daemon: Daemon::Alive(Box::new(status())),
         trial: None,
         jit: Some("1".into()),
+        install: "opkg update; opkg install",
         modules_missing: Vec::new(),
         seen: Ok(Seen {
             devices: vec![device],
             filters: vec!["br-lan".into()],
+            unlisted: Vec::new(),
             routing: [THERE, THERE],
             closed: false,
         }),
@@ -197,6 +202,14 @@ fn a_daemon_that_does_not_serve_is_told_with_its_reason() {
     );
     leads(
         healthy(),
+        |it| said(it)["reload"] = json!({"last": {"restart": ["dns.listen", "dae.metrics"]}}),
+        &[
+            "reload: dns.listen, dae.metrics not in force",
+            "-> service dae restart",
+        ],
+    );
+    leads(
+        healthy(),
         |it| {
             said(it)["suspended"] = true.into();
             seen(it).routing = [CLEAN, CLEAN];
@@ -242,6 +255,7 @@ fn a_kernel_that_refuses_is_told_in_its_words() {
         wrong[1].starts_with("unknown kernel") && wrong[1].contains("cls_bpf"),
         "{wrong:?}"
     );
+    assert!(wrong[1].ends_with("-> opkg update; opkg install kmod-sched-core kmod-sched-bpf"));
     leads(
         healthy(),
         |it| {
@@ -251,13 +265,70 @@ fn a_kernel_that_refuses_is_told_in_its_words() {
             said(it)["devices"] = json!([]);
             seen(it).filters = Vec::new();
         },
-        &["problem kernel: bpf load: no"],
+        &["problem kernel: refuses the program", ": bpf load: no"],
     );
     leads(
         healthy(),
         |it| it.jit = Some("0".into()),
         &["jit", "bpf_jit_enable=1"],
     );
+}
+
+#[test]
+fn each_refusal_has_its_cure() {
+    for (reason, cure) in [
+        (
+            "bpf clsact on br-lan: no; the kernel lacks cls_bpf, on OpenWrt install kmod-sched-bpf",
+            "apk update; apk add kmod-sched-core kmod-sched-bpf",
+        ),
+        (
+            "bpf load: the kernel was built without BPF_SYSCALL; use one that has it",
+            "use a firmware with it",
+        ),
+        ("bpf load: not allowed; run as root", "run this as root"),
+        ("route of table 2023, is lo up?: no", "ip link set lo up"),
+        (
+            "bpf load: map flows: Cannot allocate memory (os error 12)",
+            "lower max_flows",
+        ),
+        ("bpf dae_eth: the verifier: R5 !read_ok", "logread -e dae"),
+    ] {
+        let mut facts = stopped();
+        facts.install = "apk update; apk add";
+        facts.trial = Some(Tried {
+            loaded: Err(reason.into()),
+            hung: None,
+        });
+        let tried = wrong(&facts).remove(1);
+        assert!(tried.contains(&format!("{reason} -> {cure}")), "{tried}");
+        leads(
+            healthy(),
+            |it| {
+                it.install = "apk update; apk add";
+                said(it)["datapath_error"] = reason.into();
+            },
+            &[reason, cure, "; then: dae reload"],
+        );
+        // One of two devices.
+        leads(
+            healthy(),
+            |it| {
+                it.install = "apk update; apk add";
+                it.devices[0].1.push("br-guest".into());
+                let device = |name: &str, index| Device {
+                    name: name.into(),
+                    index,
+                    kind: 1,
+                };
+                seen(it).devices.push(device("br-guest", 5));
+                said(it)["refused"] = json!([
+                    {"device": "eth9", "reason": "else"},
+                    {"device": "br-guest", "reason": reason},
+                ]);
+            },
+            &["interface 'lan' is without dae: ", reason, cure],
+        );
+    }
 }
 
 #[test]
@@ -276,6 +347,14 @@ fn devices_without_our_program_are_told() {
         healthy(),
         |it| seen(it).filters.clear(),
         &["taken our filter from br-lan"],
+    );
+    leads(
+        healthy(),
+        |it| {
+            seen(it).filters.clear();
+            seen(it).unlisted = vec![("br-lan".into(), "interrupted".into())];
+        },
+        &["unknown devices: whether br-lan has our filter: interrupted"],
     );
     leads(
         healthy(),
@@ -314,7 +393,27 @@ fn what_is_left_behind_or_missing_of_routes_is_told() {
     seen(&mut facts).filters = vec!["br-lan".into()];
     assert!(wrong(&facts)[1].ends_with("left behind -> dae clean"));
     seen(&mut facts).closed = true;
-    assert!(wrong(&facts)[1].contains("kill switch is closed"));
+    let told = wrong(&facts);
+    assert!(told[1].contains("kill switch is closed"), "{told:?}");
+    assert!(told[1].ends_with("dae clean to open it"), "{told:?}");
+    // It was to be taken over, in vain.
+    let mut facts = healthy();
+    said(&mut facts)["suspended"] = true.into();
+    said(&mut facts)["datapath_error"] = "bpf load: no".into();
+    seen(&mut facts).closed = true;
+    let told = wrong(&facts);
+    assert!(
+        told[1].ends_with("dropped -> dae suspend opens it"),
+        "{told:?}"
+    );
+    // Of one that lives, and so could not undo it.
+    let mut facts = healthy();
+    said(&mut facts)["suspended"] = true.into();
+    let told = wrong(&facts);
+    assert!(
+        told[1].contains("filters of ours are left behind -> service dae restart"),
+        "{told:?}"
+    );
     let mut facts = healthy();
     seen(&mut facts).routing[1] = CLEAN;
     assert_eq!(wrong(&facts).len(), 1);
@@ -332,6 +431,15 @@ fn what_is_left_behind_or_missing_of_routes_is_told() {
             seen(it).routing[1].defaults = 0;
         },
         &["no default route", "ifup wan"],
+    );
+    let mut facts = healthy();
+    let routing = &mut seen(&mut facts).routing;
+    (routing[0].defaults, routing[0].others, routing[1].defaults) = (0, 2, 0);
+    assert_eq!(wrong(&facts), [""; 0], "policy routing");
+    let (_, page) = render(&judge(&facts));
+    assert!(
+        page.contains("IPv4: one, for some traffic (not in table main); of IPv6: none\n"),
+        "{page}"
     );
     let mut facts = stopped();
     facts.seen = Err("list devices: no".into());
@@ -361,16 +469,44 @@ fn dns_and_nodes_that_do_not_answer_are_told() {
     leads(
         healthy(),
         |it| it.listeners[0].1 = Err("timed out".into()),
-        &["127.0.0.1:5354 does not answer: timed out"],
+        &["no answer from 127.0.0.1:5354: timed out"],
     );
     leads(
         healthy(),
         |it| said(it)["nodes"][0]["life"] = "dead".into(),
         &["'jp' is dead (tcp4 tcp6)", "logread -e jp"],
     );
+    // Another one, and that of the clients' own choice, which nobody can ask.
+    leads(
+        healthy(),
+        |it| {
+            let row = |name: &str, answered| {
+                let mut row = upstream(answered, 0)[0].clone();
+                row["name"] = name.into();
+                row
+            };
+            it.before = json!([row("isp", 4), row("far", 9), row("asis", 0)]);
+            let after = json!([row("isp", 5), row("far", 9), row("asis", 0)]);
+            assert!(!all_answered(&after, &it.before));
+            said(it)["dns"]["upstreams"] = after;
+        },
+        &["'far' (tcp+udp) is silent"],
+    );
+    assert!(all_answered(&upstream(5, 0), &upstream(4, 0)));
+    let mut by_stream = upstream(5, 0);
+    by_stream[0]["udp_dead"] = true.into();
+    assert!(
+        !all_answered(&by_stream, &upstream(4, 0)),
+        "UDP may come back"
+    );
     let mut facts = healthy();
     facts.listeners[0].1 = Ok((4, 2));
     assert_eq!(wrong(&facts), [""; 0], "an upstream without a root is one");
+    let (_, page) = render(&judge(&facts));
+    assert!(
+        page.contains("127.0.0.1:5354 answers (SERVFAIL), 4 ms\n"),
+        "{page}"
+    );
     // A daemon that cannot be told to ask says nothing of its upstreams.
     let mut facts = healthy();
     facts.before = Value::Null;

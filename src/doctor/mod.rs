@@ -75,6 +75,7 @@ fn gather(cli: &Cli) -> Facts {
         daemon,
         trial: None,
         jit: word("/proc/sys/net/core/bpf_jit_enable"),
+        install: installer(),
         modules_missing: ["sch_ingress", "cls_bpf"]
             .into_iter()
             .filter(|name| !is_module_there(name))
@@ -89,7 +90,7 @@ fn gather(cli: &Cli) -> Facts {
             .map(|addr| {
                 (
                     addr.to_string(),
-                    ask(*addr).map_err(|error| error.to_string()),
+                    ask(*addr).map_err(|error| plainly(&error)),
                 )
             })
             .collect(),
@@ -135,7 +136,7 @@ fn daemon(run_dir: &Path) -> (Daemon, Value) {
                 io::ErrorKind::NotFound => Daemon::Absent,
                 io::ErrorKind::ConnectionRefused => Daemon::Dead,
                 io::ErrorKind::PermissionDenied => Daemon::Forbidden,
-                _ => Daemon::Silent(format!("does not answer: {source}")),
+                _ => Daemon::Silent(format!("does not answer: {}", plainly(&source))),
             };
             return (daemon, Value::Null);
         }
@@ -205,6 +206,27 @@ fn ask(mut server: SocketAddr) -> io::Result<(u64, u8)> {
     }
 }
 
+/// A socket that has waited in vain speaks of a resource that is unavailable.
+fn plainly(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "it is silent".to_owned(),
+        io::ErrorKind::ConnectionRefused => "nobody listens there".to_owned(),
+        io::ErrorKind::InvalidData => "what comes back makes no sense".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// OpenWrt has apk from 25.12 on, and opkg before.
+fn installer() -> &'static str {
+    let has_apk = ["/usr/bin/apk", "/sbin/apk"]
+        .iter()
+        .any(|it| Path::new(it).exists());
+    match has_apk {
+        true => "apk update; apk add",
+        false => "opkg update; opkg install",
+    }
+}
+
 fn word(path: &str) -> Option<String> {
     Some(fs::read_to_string(path).ok()?.trim().to_owned())
 }
@@ -242,4 +264,23 @@ fn free_space(folder: &Path) -> Option<(String, u64)> {
 /// The init script of a service.
 fn service(name: &str) -> PathBuf {
     Path::new("/etc/init.d").join(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_sockets_are_told_as_what_they_mean() {
+        let nobody = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let silent = nobody.local_addr().unwrap();
+        nobody
+            .set_read_timeout(Some(Duration::from_millis(1)))
+            .unwrap();
+        let late = nobody.recv(&mut [0]).unwrap_err();
+        assert_eq!(plainly(&late), "it is silent");
+        drop(nobody);
+        let refused = ask(silent).unwrap_err();
+        assert_eq!(plainly(&refused), "nobody listens there");
+    }
 }

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::facts::{Facts, Settings};
 use super::judge::{SETTLED, rows};
 use super::page::Findings;
+use crate::kernel::Routing;
 
 /// 2025 began so many seconds after 1970: certificates in use now are younger.
 const BEGINNING: u64 = 1_735_689_600;
@@ -36,14 +37,21 @@ impl Findings {
     pub(super) fn internet(&mut self, facts: &Facts) {
         let Ok(seen) = &facts.seen else { return };
         let check = "internet";
-        match seen.routing.map(|it| it.defaults > 0) {
-            [false, false] => {
+        let family = |it: &Routing| match (it.defaults, it.others) {
+            (0, 0) => "none",
+            (0, _) => "one, for some traffic (not in table main)",
+            _ => "one",
+        };
+        let [v4, v6] = seen.routing.each_ref().map(family);
+        match (v4, v6) {
+            ("none", "none") => {
                 let words = "there is no default route";
                 self.bad(check, &words, "is the WAN up? ifstatus wan; ifup wan");
             }
-            [true, true] => self.good(check, &"default routes of IPv4 and IPv6"),
-            [true, false] => self.good(check, &"a default route of IPv4, none of IPv6"),
-            [false, true] => self.good(check, &"a default route of IPv6, none of IPv4"),
+            _ => self.good(
+                check,
+                &&format_args!("default route of IPv4: {v4}; of IPv6: {v6}"),
+            ),
         }
     }
 
@@ -71,13 +79,17 @@ impl Findings {
                 Ok((ms, 0)) => self.good(check, &&format_args!("{address} answers, {ms} ms")),
                 // Of an upstream that knows no root, or of ours while none of them answers.
                 Ok((ms, code)) => {
-                    self.good(
-                        check,
-                        &&format_args!("{address} answers, {ms} ms (code {code})"),
-                    );
+                    let what = match code {
+                        2 => "SERVFAIL".to_owned(),
+                        3 => "NXDOMAIN".to_owned(),
+                        5 => "REFUSED".to_owned(),
+                        code => format!("code {code}"),
+                    };
+                    let words = format_args!("{address} answers ({what}), {ms} ms");
+                    self.good(check, &&words);
                 }
                 Err(reason) => {
-                    let words = format_args!("{address} does not answer: {reason}");
+                    let words = format_args!("no answer from {address}: {reason}");
                     self.bad(check, &words, "service dae restart");
                 }
             }
@@ -107,7 +119,7 @@ impl Findings {
                 true => self.bad(
                     check,
                     &format_args!("{words}, but not by UDP"),
-                    "write tcp:// or tls://",
+                    "write tcp:// or tls:// in its url",
                 ),
                 false => self.good(check, &words),
             };

@@ -100,7 +100,7 @@ pub fn replace(
     match replaced {
         Ok(()) => Ok(true),
         Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => Ok(false),
-        Err(error) if error.raw_os_error().is_some_and(|it| ABSENT.contains(&it)) => Ok(false),
+        Err(error) if is_absent(&error) => Ok(false),
         Err(error) => Err(fail(&format!("{what} on {device}"), &error)),
     }
 }
@@ -179,7 +179,7 @@ fn filters(client: &mut Client, ifindex: u32) -> io::Result<usize> {
             count += usize::from(message.kind == libc::RTM_NEWTFILTER && of_device);
         });
         match listed {
-            Err(error) if error.raw_os_error().is_some_and(|it| ABSENT.contains(&it)) => {}
+            Err(error) if is_absent(&error) => {}
             other => other?,
         }
     }
@@ -190,15 +190,24 @@ fn filters(client: &mut Client, ifindex: u32) -> io::Result<usize> {
 pub fn has_filter(client: &mut Client, ifindex: u32) -> io::Result<bool> {
     let mut found = false;
     let request = Request::new(libc::RTM_GETTFILTER, 0, &tcmsg(ifindex, 0, INGRESS, 0));
-    client.dump(request, |message| {
+    let listed = client.dump(request, |message| {
         let ours = message.split::<20>().is_some_and(|(body, _)| {
             let at = |offset| u32_at(body, offset);
             let priority = at(16).map(|info| info >> 16);
             (at(4), at(8), priority) == (Some(ifindex), Some(HANDLE), Some(PRIORITY))
         });
         found |= ours;
-    })?;
-    Ok(found)
+    });
+    match listed {
+        // Of a device that has just gone, and of a kernel without filters.
+        Err(error) if is_absent(&error) => Ok(false),
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(false),
+        other => other.map(|()| found),
+    }
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    error.raw_os_error().is_some_and(|it| ABSENT.contains(&it))
 }
 
 /// `struct tcmsg`.

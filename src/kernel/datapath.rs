@@ -3,19 +3,18 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
 
 use super::claim::Claim;
-use super::clean::{clean, undo_device};
+use super::clean::clean;
 use super::config::DatapathConfig;
 use super::counters::Counters;
 use super::flows::{FlowEntry, FlowKey};
-use super::hooks::{AttachedDevice, Hooks, Tools};
+use super::hooks::{AttachedDevice, Hooks, Refused, Tools};
 use super::netlink::{Client, Monitor};
 use super::object::{MAX_OWN, Object};
 use super::ports::Ports;
 use super::state::Journal;
-use super::{addresses, links, sysctl};
+use super::{addresses, links};
 use crate::error::{Error, IoContext, Result};
 use crate::rules::Family;
 use crate::rules::image::Image;
@@ -39,7 +38,7 @@ pub struct Datapath {
     /// What objects have counted that are gone.
     pub(super) counted: Counters,
     /// A dead instance has closed the LAN, and that stays until this one has it.
-    takes_over: bool,
+    pub(super) takes_over: bool,
     stopped: bool,
     // Last: free only when everything is undone.
     _claim: Claim,
@@ -51,7 +50,9 @@ impl Datapath {
     /// to when it appears.
     pub fn start(image: &Image, config: DatapathConfig) -> Result<Self> {
         let mut datapath = Self::open(config)?;
-        datapath.resume(image, &[])?;
+        datapath.prepare()?;
+        let object = Object::load(image, datapath.config())?;
+        datapath.resume(object, &[])?;
         Ok(datapath)
     }
 
@@ -87,90 +88,6 @@ impl Datapath {
         Ok(datapath)
     }
 
-    /// Takes the program off all devices and undoes everything else, until [`Self::resume`];
-    /// what could not be undone comes back. The counters stay.
-    pub fn suspend(&mut self) -> Vec<Error> {
-        self.counted = self.counters().unwrap_or_else(|_| self.counted.clone());
-        self.takes_over = false;
-        self.hooks.forget();
-        self.object = None;
-        self.own.clear();
-        clean(&mut self.client, &mut self.journal)
-    }
-
-    /// Whether it is suspended.
-    pub fn is_suspended(&self) -> bool {
-        self.object.is_none()
-    }
-
-    /// Goes on after [`Self::suspend`]: loads the program with `image` and `names`, which are
-    /// all that is known, and attaches it. After an error it is still suspended.
-    pub fn resume(&mut self, image: &Image, names: &[NameUpdate]) -> Result<()> {
-        if !self.is_suspended() {
-            return Ok(());
-        }
-        let resumed = self.load(image, names);
-        if resumed.is_ok() {
-            self.tell_missing();
-        } else {
-            self.hooks.forget();
-            self.object = None;
-            if !self.takes_over {
-                clean(&mut self.client, &mut self.journal);
-            }
-        }
-        resumed
-    }
-
-    fn load(&mut self, image: &Image, names: &[NameUpdate]) -> Result<()> {
-        sysctl::enable_jit(Path::new(SYSCTLS), &mut self.journal)?;
-        self.journal.state.closed = self.config.kill_switch;
-        self.own = self.addresses()?;
-        let object = self.object.insert(Object::load(image, &self.config)?);
-        object.set_hosts(&self.own, names)?;
-        self.refresh_routes()?;
-        match self.refresh_devices() {
-            // One of them refuses us, and is tried again when anything changes. It must not stay
-            // as a dead instance has closed it.
-            Err(error) if self.hooks.devices().next().is_some() && !self.takes_over => {
-                log::error!(event = "kernel.devices", reason:% = error; "");
-            }
-            hung => hung?,
-        }
-        if std::mem::replace(&mut self.takes_over, false) {
-            self.drop_inherited()?;
-        }
-        Ok(())
-    }
-
-    /// Lets go of devices that only a dead instance had; those that cannot be undone stay known.
-    fn drop_inherited(&mut self) -> Result<()> {
-        let mut first = Ok(());
-        self.journal.state.devices.retain(|device| {
-            if self.hooks.holds(device.index) {
-                return true;
-            }
-            let undone = undo_device(&mut self.client, device);
-            let failed = undone.is_err();
-            if first.is_ok() {
-                first = undone;
-            }
-            failed
-        });
-        let saved = self.journal.save();
-        first.and(saved)
-    }
-
-    /// Opens what a dead instance has closed, if that is not wanted any more and this one has
-    /// not come to take it over.
-    pub(super) fn open_closed(&mut self) -> Vec<Error> {
-        if !self.takes_over || self.config.kill_switch {
-            return Vec::new();
-        }
-        self.takes_over = false;
-        clean(&mut self.client, &mut self.journal)
-    }
-
     /// What it goes by.
     pub fn config(&self) -> &DatapathConfig {
         &self.config
@@ -189,13 +106,20 @@ impl Datapath {
 
     /// Devices or addresses have changed: attaches to devices that appeared, learns the
     /// router's own addresses, sees to the routes. Does all it can, and returns the first error.
+    /// When it is suspended then, no device at all has taken the program.
     pub fn on_readable(&mut self) -> Result<()> {
         if !self.monitor.drain().context(|| "listen to netlink")? || self.is_suspended() {
             return Ok(());
         }
         let addresses = self.refresh_addresses();
         let routes = self.refresh_routes();
-        addresses.and(routes).and(self.refresh_devices())
+        let done = addresses.and(routes).and(self.refresh_devices());
+        if done.is_err() && self.hooks.devices().next().is_none() {
+            for error in self.suspend() {
+                log::warn!(event = "kernel.clean", reason:% = error; "");
+            }
+        }
+        done
     }
 
     /// What the kernel decided about a flow, if it still knows.
@@ -239,6 +163,11 @@ impl Datapath {
         self.hooks.devices()
     }
 
+    /// Devices that are there, should have our program, and refuse it.
+    pub fn refused(&self) -> &[Refused] {
+        self.hooks.refused()
+    }
+
     /// Programs in use: [`Object::program`] verifies them when it is first asked.
     pub fn programs(&self) -> Vec<&'static str> {
         let mut programs: Vec<_> = self.hooks.programs().collect();
@@ -273,7 +202,7 @@ impl Datapath {
     }
 
     /// The router's own addresses, as many as we have room for.
-    fn addresses(&mut self) -> Result<BTreeSet<IpAddr>> {
+    pub(super) fn addresses(&mut self) -> Result<BTreeSet<IpAddr>> {
         let own = addresses::own(&mut self.client).context(|| "list addresses")?;
         if own.len() > MAX_OWN as usize {
             log::warn!(event = "kernel.addresses_full", count = own.len(), bound = MAX_OWN; "");
@@ -299,7 +228,7 @@ impl Datapath {
 
     /// IPv6 may be switched off, and on, at any time. Without a route our listeners could not
     /// be reached, so the program is not told of them and the packets pass.
-    fn refresh_routes(&mut self) -> Result<()> {
+    pub(super) fn refresh_routes(&mut self) -> Result<()> {
         let mut reachable = Ports::default();
         let mut first = Ok(());
         for family in [Family::V4, Family::V6] {

@@ -4,12 +4,13 @@
 
 use super::DatapathConfig;
 use super::attach::{self, Hook};
-use super::devices::{self, Device, Head};
+use super::devices::{self, Device};
 use super::netlink::Client;
-use super::object::{Object, PROGRAM_ETHER, PROGRAM_IP};
+use super::object::Object;
 use super::state::Journal;
+use super::wanted::{program, wanted};
 use crate::config::Attach;
-use crate::error::{Error, IoContext, Result};
+use crate::error::{IoContext, Result};
 
 /// A device with our program.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +45,17 @@ impl std::fmt::Display for HookKind {
 #[derive(Debug, Default)]
 pub(super) struct Hooks {
     attached: Vec<Attached>,
+    /// Devices that should have the program, as the last try found them.
+    refused: Vec<Refused>,
+}
+
+/// A device that should have our program and has not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Name.
+    pub device: String,
+    /// Why not.
+    pub reason: String,
 }
 
 #[derive(Debug)]
@@ -79,6 +91,11 @@ impl Hooks {
         })
     }
 
+    /// Devices that are there and refuse us.
+    pub fn refused(&self) -> &[Refused] {
+        &self.refused
+    }
+
     /// Whether an interface of the configuration has a device with our program.
     pub fn covers(&self, interface: u16) -> bool {
         self.attached.iter().any(|it| it.interface == interface)
@@ -99,6 +116,7 @@ impl Hooks {
     /// Lets go of everything. TCX links go with that; the journal knows of the filters.
     pub fn forget(&mut self) {
         self.attached.clear();
+        self.refused.clear();
     }
 
     /// Brings devices in line with the configuration and with what exists. Does all it can, and
@@ -126,9 +144,18 @@ impl Hooks {
                 }
             }
         }
+        self.refused.clear();
         for (device, interface) in wanted {
-            if !self.holds(device.index) {
-                first = first.and(self.attach(tools, object, device, interface));
+            if self.holds(device.index) {
+                continue;
+            }
+            let name = device.name.clone();
+            if let Err(error) = self.attach(tools, object, device, interface) {
+                self.refused.push(Refused {
+                    device: name,
+                    reason: error.to_string(),
+                });
+                first = first.and(Err(error));
             }
         }
         first
@@ -242,35 +269,6 @@ fn all_or_none<T, R, E>(
         }
     }
     Ok(done)
-}
-
-/// Devices that the configuration means and that exist, each once, with its interface.
-fn wanted(existing: &[Device], config: &DatapathConfig) -> Vec<(Device, u16)> {
-    let mut wanted: Vec<(Device, u16)> = Vec::new();
-    for (interface, name) in (0..).zip(&config.interfaces) {
-        for name in devices::names(name, existing, &config.networks) {
-            match existing.iter().find(|device| device.name == name) {
-                None => log::debug!(event = "kernel.device_missing", device:% = name; ""),
-                Some(device) if wanted.iter().any(|(it, _)| it.index == device.index) => {}
-                Some(device) => wanted.push((device.clone(), interface)),
-            }
-        }
-    }
-    wanted
-}
-
-fn program(device: &Device) -> Result<&'static str> {
-    match device.head() {
-        Some(Head::Ether) => Ok(PROGRAM_ETHER),
-        Some(Head::Ip) => Ok(PROGRAM_IP),
-        None => Err(Error::Bpf {
-            what: format!("attach to {}", device.name),
-            reason: format!(
-                "its packets begin with neither Ethernet nor IP (hardware type {})",
-                device.kind
-            ),
-        }),
-    }
 }
 
 fn hang(tools: &mut Tools<'_>, object: &mut Object, device: &Device) -> Result<Hook> {

@@ -98,13 +98,9 @@ pub fn count(client: &mut Client, family: Family) -> io::Result<Routing> {
     let mut found = Routing::default();
     let mut body = [0; 12];
     body[0] = address_family(family);
-    let number = |attr: Option<&[u8]>| attr.and_then(|value| u32_at(value, 0));
     let dump = |client: &mut Client, kind, each: &mut dyn FnMut(&[u8; 12], Attrs<'_>)| {
         let listed = client.dump(Request::new(kind, 0, &body), |message| {
-            // A kernel without this IP version hands out the routes of the other.
-            if let Some((body, attrs)) = message.split::<12>()
-                && body[0] == address_family(family)
-            {
+            if let Some((body, attrs)) = message.split::<12>() {
                 each(body, attrs);
             }
         });
@@ -114,19 +110,41 @@ pub fn count(client: &mut Client, family: Family) -> io::Result<Routing> {
             other => other,
         }
     };
-    dump(client, libc::RTM_GETRULE, &mut |_, attrs| {
-        let priority = number(attrs.get(FRA_PRIORITY));
-        let ours = priority == Some(BACK) || priority == Some(DELIVER);
-        found.rules += usize::from(ours && number(attrs.get(FRA_FWMARK)) == Some(DELIVER_MARK));
+    dump(client, libc::RTM_GETRULE, &mut |body, attrs| {
+        found.rules += usize::from(is_our_rule(family, body, attrs));
     })?;
     dump(client, libc::RTM_GETROUTE, &mut |body, attrs| {
-        let table = number(attrs.get(libc::RTA_TABLE));
-        found.routes += usize::from(table == Some(TABLE));
-        let main = table == Some(u32::from(libc::RT_TABLE_MAIN));
-        let default = body[1] == 0 && body[7] == libc::RTN_UNICAST;
-        found.defaults += usize::from(main && default);
+        note_route(&mut found, family, body, attrs);
     })?;
     Ok(found)
+}
+
+/// `struct fib_rule_hdr` of a rule begins with the address family. A kernel without this IP
+/// version hands out the rules of the other.
+fn is_our_rule(family: Family, body: &[u8; 12], attrs: Attrs<'_>) -> bool {
+    let priority = number(attrs.get(FRA_PRIORITY));
+    body[0] == address_family(family)
+        && (priority == Some(BACK) || priority == Some(DELIVER))
+        && number(attrs.get(FRA_FWMARK)) == Some(DELIVER_MARK)
+}
+
+/// Counts a route by its `struct rtmsg`: family, length of the destination, type. A kernel without
+/// this IP version hands out the routes of the other.
+fn note_route(found: &mut Routing, family: Family, body: &[u8; 12], attrs: Attrs<'_>) {
+    if body[0] != address_family(family) {
+        return;
+    }
+    let table = number(attrs.get(libc::RTA_TABLE));
+    found.routes += usize::from(table == Some(TABLE));
+    let is_main = table == Some(u32::from(libc::RT_TABLE_MAIN));
+    if body[1] == 0 && body[7] == libc::RTN_UNICAST {
+        found.defaults += usize::from(is_main);
+        found.others += usize::from(!is_main && table != Some(TABLE));
+    }
+}
+
+fn number(attr: Option<&[u8]>) -> Option<u32> {
+    attr.and_then(|value| u32_at(value, 0))
 }
 
 fn until_absent(mut remove: impl FnMut() -> io::Result<()>) -> io::Result<()> {
@@ -179,5 +197,45 @@ fn address_family(family: Family) -> u8 {
     match family {
         Family::V4 => libc::AF_INET as u8,
         Family::V6 => libc::AF_INET6 as u8,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An attribute of four bytes.
+    fn attr(kind: u16, value: u32) -> Vec<u8> {
+        let head = [8u16.to_ne_bytes(), kind.to_ne_bytes()].concat();
+        [head, value.to_ne_bytes().to_vec()].concat()
+    }
+
+    #[test]
+    fn rules_and_routes_of_the_other_ip_version_are_not_ours() {
+        let families = [Family::V4, Family::V6];
+        for (family, other) in families.into_iter().zip(families.into_iter().rev()) {
+            let mut body = [0; 12];
+            body[0] = address_family(family);
+            for (priority, mark, ours) in [
+                (BACK, DELIVER_MARK, true),
+                (DELIVER, DELIVER_MARK, true),
+                (DELIVER, 1, false),
+                (1, DELIVER_MARK, false),
+            ] {
+                let attrs = [attr(FRA_PRIORITY, priority), attr(FRA_FWMARK, mark)].concat();
+                assert_eq!(is_our_rule(family, &body, Attrs(&attrs)), ours);
+                assert!(!is_our_rule(other, &body, Attrs(&attrs)));
+            }
+            body[7] = libc::RTN_UNICAST;
+            let (mut found, mut none) = (Routing::default(), Routing::default());
+            let main = libc::RT_TABLE_MAIN.into();
+            for table in [TABLE, main, main, 100] {
+                let attrs = attr(libc::RTA_TABLE, table);
+                note_route(&mut found, family, &body, Attrs(&attrs));
+                note_route(&mut none, other, &body, Attrs(&attrs));
+            }
+            let counts = (found.routes, found.defaults, found.others);
+            assert_eq!((counts, none), ((1, 2, 1), Routing::default()));
+        }
     }
 }

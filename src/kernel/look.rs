@@ -23,6 +23,8 @@ pub struct Seen {
     pub devices: Vec<Device>,
     /// Names of devices with our clsact filter, whoever has hung it there.
     pub filters: Vec<String>,
+    /// Names of devices whose filters could not be listed, and why.
+    pub unlisted: Vec<(String, String)>,
     /// Of IPv4 and of IPv6.
     pub routing: [Routing; 2],
     /// A kill switch is closed, says the journal.
@@ -38,6 +40,8 @@ pub struct Routing {
     pub routes: usize,
     /// Default routes of the main table.
     pub defaults: usize,
+    /// Those of other tables, but for our own: of policy routing, of VRFs.
+    pub others: usize,
 }
 
 /// Looks at it.
@@ -45,11 +49,14 @@ pub fn look(run_dir: &Path) -> Result<Seen> {
     let mut client = Client::open().context(|| "open a netlink socket")?;
     let client = &mut client;
     let devices = devices::list(client).context(|| "list devices")?;
-    let filters = devices.iter().filter_map(|device| {
-        let there = attach::has_filter(client, device.index).unwrap_or(false);
-        there.then(|| device.name.clone())
-    });
-    let filters = filters.collect();
+    let (mut filters, mut unlisted) = (Vec::new(), Vec::new());
+    for device in &devices {
+        match attach::has_filter(client, device.index) {
+            Ok(true) => filters.push(device.name.clone()),
+            Ok(false) => {}
+            Err(error) => unlisted.push((device.name.clone(), error.to_string())),
+        }
+    }
     let mut routing = [Routing::default(); 2];
     for (family, routing) in [Family::V4, Family::V6].into_iter().zip(&mut routing) {
         *routing = links::count(client, family).context(|| "list rules and routes")?;
@@ -58,6 +65,7 @@ pub fn look(run_dir: &Path) -> Result<Seen> {
     Ok(Seen {
         devices,
         filters,
+        unlisted,
         routing,
         closed,
     })

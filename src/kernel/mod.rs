@@ -3,8 +3,8 @@
 //!
 //! [`object`] loads the program ([`code`]; [`rights`] has what the kernel wants first, [`syscall`]
 //! how it is told), [`fill`] fills its maps ([`map`]; [`abi`] is their layout), [`hooks`] hangs it on devices
-//! ([`devices`] finds them, [`attach`] is one hook), [`links`] makes the route, [`addresses`] tells
-//! it which packets are for the router itself. [`datapath`] is the life of all that. [`claim`] keeps
+//! ([`devices`] finds them, [`wanted`] says which program is for them, [`attach`] is one hook), [`links`] makes the route, [`addresses`] tells
+//! it which packets are for the router itself. [`datapath`] is the life of all that, [`pause`] the part of it without a program. [`claim`] keeps
 //! a second instance out, [`state`] is the journal of what a dead process leaves behind, [`clean`]
 //! undoes it, [`look`] changes nothing. Other rules come as another object in [`swap`]; [`flows`] and [`counters`] say what
 //! of the old one goes on. Whatever happens here, a packet passes when the daemon is gone, unless
@@ -31,25 +31,28 @@ mod netlink;
 mod nft;
 mod nodes;
 mod object;
+mod pause;
 mod ports;
 mod rights;
 mod state;
 mod swap;
 mod syscall;
 mod sysctl;
+mod wanted;
 
 pub use clean::clean_dead;
 pub use config::DatapathConfig;
 pub use counters::Counters;
 pub use datapath::Datapath;
 pub use flows::{FlowEntry, FlowKey};
-pub use hooks::{AttachedDevice, HookKind};
+pub use hooks::{AttachedDevice, HookKind, Refused};
 pub use links::RULES;
 pub use look::{Routing, Seen, Trial, look, try_out};
 pub use netlink::RouteMonitor;
 pub use nft::input_chain;
 pub use object::{Object, PROGRAM_ETHER, PROGRAM_IP};
 pub use ports::Ports;
+pub use wanted::programs;
 
 use crate::error::Error;
 

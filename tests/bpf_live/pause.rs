@@ -4,7 +4,7 @@ use std::net::{IpAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dae::kernel::Datapath;
+use dae::kernel::{Datapath, Object};
 use dae::rules::names::NameTable;
 use dae::rules::{Family, Rule, Selector};
 
@@ -64,7 +64,8 @@ fn a_pause_leaves_nothing_and_what_was_known_comes_back() {
 
             let mut updates = Vec::new();
             let _names: NameTable = names.under(&image, 100, &mut updates);
-            datapath.resume(&image, &updates).unwrap();
+            let object = Object::load(&image, datapath.config()).unwrap();
+            datapath.resume(object, &updates).unwrap();
             let again = router.trace_of_us();
             // The filter names another program.
             assert_eq!((&again[..5], &again[6]), (&during[..5], &during[6]));

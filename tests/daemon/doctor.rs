@@ -117,3 +117,39 @@ fn a_configuration_with_problems_and_one_that_is_switched_off() {
         ["problem config: option enabled is 0: dae does nothing"]
     );
 }
+
+#[test]
+fn a_router_whose_only_default_route_is_of_another_table() {
+    let home = Home::new();
+    let router = &home.network.router;
+    let config = format!("{MAIN}{LOCAL}").replace("enabled '1'", "enabled '0'");
+    home.write(&config, "run");
+    let disabled = "problem config: option enabled is 0: dae does nothing";
+    let missing = "problem internet: there is no default route";
+    assert_eq!(wrong(&home), [disabled, missing]);
+    // Of no use to anybody.
+    router.ip("route add unreachable default");
+    router.ip("-6 route add unreachable default table 100");
+    assert_eq!(wrong(&home), [disabled, missing]);
+    router.ip("route add default via 203.0.113.2 table 100");
+    assert_eq!(wrong(&home), [disabled]);
+}
+
+#[test]
+fn a_kernel_that_refuses_is_told_of_while_the_daemon_lives() {
+    let home = router();
+    let _upstream = Upstream::start(
+        &home.network.server,
+        Ipv4Addr::new(203, 0, 113, 2),
+        Duration::ZERO,
+    );
+    home.network.router.ip("link set lo down");
+    let dae = home.start(&format!("{MAIN}{LAN}{DNS}"), "run");
+    let said = wrong(&home);
+    assert!(
+        said[0].starts_with("problem kernel: refuses the program, so dae has not"),
+        "{said:?}"
+    );
+    assert!(said[0].contains("is lo up?") && said.len() == 1, "{said:?}");
+    assert!(stop(dae).status.success());
+}

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::gate::Gate;
 use crate::home::{Home, said, stop};
 use crate::resolver::{Upstream, lookup};
 use crate::{DNS, LAN, LOCAL, MAIN};
@@ -114,14 +115,29 @@ fn a_kernel_that_refuses_bpf_leaves_dns_and_says_why() {
         // By hand it is tried at once, and refused with the same words.
         let resumed = home.dae(&["resume"], "run");
         assert_eq!(resumed.status.code(), Some(1));
-        assert!(String::from_utf8_lossy(&resumed.stderr).contains(words));
+        let told = String::from_utf8_lossy(&resumed.stderr);
+        assert!(
+            told.contains(words) && told.contains("tried again"),
+            "{told}"
+        );
+        assert!(!told.contains("still suspended"), "{told}");
         // A reload goes on with what there is.
         let more = format!(
             "{MAIN}{lan}{local}config dns_host\n\tlist name 'b.example'\n\tlist ip '192.0.2.9'\n"
         );
         home.write(&more, "run");
-        let reloaded = home.dae(&["reload"], "run");
-        assert!(reloaded.status.success(), "{reloaded:?}");
+        // And says what is not in force, also when nothing has changed.
+        for _ in 0..2 {
+            let reloaded = home.dae(&["reload"], "run");
+            assert_eq!(reloaded.status.code(), Some(1), "{reloaded:?}");
+            let told = String::from_utf8_lossy(&reloaded.stderr);
+            let (first, last) = told.trim().split_once('\n').unwrap();
+            assert!(first.contains(words), "{told}");
+            assert!(first.contains("the LAN is as without dae"), "{told}");
+            assert_eq!(last, "reloaded, but for this");
+        }
+        let last = home.status("run").unwrap()["reload"]["last"].clone();
+        assert!(last["amiss"][0].as_str().unwrap().contains(words), "{last}");
         assert_eq!(
             lookup(router, server, "b.example"),
             Some(Ipv4Addr::new(192, 0, 2, 9))
@@ -135,6 +151,70 @@ fn a_kernel_that_refuses_bpf_leaves_dns_and_says_why() {
         assert!(told.len() == 1 && told[0].contains(words), "{log}");
         assert_eq!(home.trace(), before);
     }
+}
+
+#[test]
+fn queries_go_on_while_the_kernel_is_asked_again() {
+    let home = Home::new();
+    let router = &home.network.router;
+    let _upstream = Upstream::start(&home.network.server, UPSTREAM, Duration::ZERO);
+    let before = home.trace();
+    let command = home.command(&format!("{MAIN}{LAN}{LOCAL}"), "run");
+    let (dae, gate) = Gate::spawn(command, true);
+    let dae = home.answers(dae, "run");
+    let reason = || home.status("run").unwrap()["datapath_error"].clone();
+    assert!(
+        reason().as_str().unwrap().contains("memory"),
+        "{}",
+        reason()
+    );
+    let server = "127.0.0.1:5354".parse().unwrap();
+    let goes_on = |what: &str| {
+        let begin = Instant::now();
+        for number in 0..20 {
+            let name = format!("{what}{number}.example");
+            assert_eq!(lookup(router, server, &name), Some(UPSTREAM), "{name}");
+            assert_ne!(reason(), Value::Null);
+        }
+        assert!(begin.elapsed() < Duration::from_secs(3), "{what} is slow");
+    };
+    // By itself, after five seconds.
+    gate.shut();
+    until("it is tried again", || gate.has_somebody());
+    goes_on("retry");
+    gate.open(true);
+    until("it is refused again", || !gate.has_somebody());
+    // By hand, with an order that waits behind it.
+    gate.shut();
+    std::thread::scope(|scope| {
+        let resume = scope.spawn(|| home.dae(&["resume"], "run"));
+        until("the kernel is asked", || gate.has_somebody());
+        let suspend = scope.spawn(|| home.dae(&["suspend"], "run"));
+        goes_on("resume");
+        assert!(!resume.is_finished() && !suspend.is_finished());
+        gate.open(false);
+        assert!(resume.join().unwrap().status.success());
+        assert!(suspend.join().unwrap().status.success());
+    });
+    assert_eq!(home.trace(), before);
+    assert!(home.dae(&["resume"], "run").status.success());
+    let devices = home.status("run").unwrap()["devices"].clone();
+    assert_eq!(devices[0]["hook"], "clsact", "and it works");
+    // An end in the middle of a load waits for nobody, and leaves nothing.
+    assert!(home.dae(&["suspend"], "run").status.success());
+    gate.shut();
+    std::thread::scope(|scope| {
+        let resume = scope.spawn(|| home.dae(&["resume"], "run"));
+        until("the kernel is asked", || gate.has_somebody());
+        let pid = nix::unistd::Pid::from_raw(dae.id() as i32);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        until("it ends", || home.status("run").is_none());
+        gate.open(false);
+        assert!(!resume.join().unwrap().status.success());
+    });
+    drop(gate);
+    assert!(stop(dae).status.success());
+    assert_eq!(home.trace(), before);
 }
 
 #[test]
@@ -160,11 +240,15 @@ fn a_kill_switch_that_is_taken_over_in_vain_opens_when_its_owner_says_so() {
             assert_eq!(home.trace(), before);
             continue;
         }
+        let resumed = home.dae(&["resume"], "run");
+        let told = String::from_utf8_lossy(&resumed.stderr);
+        assert!(told.contains("stays as the kill switch"), "{told}");
         if opens == "reload" {
             home.write(&format!("{MAIN}{LAN}{LOCAL}"), "run");
         }
         let said = home.dae(&[opens], "run");
-        assert!(said.status.success(), "{said:?}");
+        // The settings are in force, and the program is refused all the same.
+        assert_eq!(said.status.success(), opens != "reload", "{said:?}");
         assert_eq!(home.trace(), before, "{opens} opens it");
         assert!(stop(dae).status.success());
         assert_eq!(home.trace(), before);
@@ -209,9 +293,52 @@ fn a_device_that_refuses_us_at_the_start_does_not_keep_us_from_the_others() {
     assert_eq!(status["datapath_error"], Value::Null);
     assert_eq!(status["devices"][0]["device"], "lan0");
     assert_eq!(status["devices"][1]["interface"], "odd0");
+    // Also a reload that changes nothing says so, and tries it again.
+    let reloaded = home.dae(&["reload"], "run");
+    assert_eq!(reloaded.status.code(), Some(1), "{reloaded:?}");
+    let told = String::from_utf8_lossy(&reloaded.stderr);
+    assert!(told.contains("on odd0: "), "{told}");
+    assert!(told.ends_with("reloaded, but for this\n"), "{told}");
+    let refused = home.status("run").unwrap()["refused"].clone();
+    assert_eq!(refused[0]["device"], "odd0");
+    assert!(told.starts_with(refused[0]["reason"].as_str().unwrap()));
+    router.tc("filter del dev odd0 ingress prio 2023");
+    assert!(home.dae(&["reload"], "run").status.success());
+    let status = home.status("run").unwrap();
+    assert_eq!(status["refused"], Value::Null);
+    let hooks: Vec<_> = (0..2).map(|at| &status["devices"][at]["hook"]).collect();
+    assert_eq!(hooks, ["clsact", "clsact"]);
     let log = said(&stop(dae));
     assert!(
         log.contains("event=kernel.devices") && log.contains("odd0"),
         "{log}"
     );
+}
+
+#[test]
+fn a_lan_that_comes_late_and_refuses_us_is_told_as_at_the_start() {
+    let home = Home::new();
+    let router = &home.network.router;
+    let before = home.trace();
+    let late = LAN.replace("lan0", "late0");
+    let command = home.command(&format!("{MAIN}{late}{LOCAL}"), "run");
+    let (dae, gate) = Gate::spawn(command, false);
+    let dae = home.answers(dae, "run");
+    let status = || home.status("run").unwrap();
+    assert_eq!(status()["datapath_error"], Value::Null);
+    gate.open(true);
+    router.ip("link add late0 type veth peer name late1");
+    until("it is told", || status()["datapath_error"] != Value::Null);
+    assert_eq!(status()["suspended"], true);
+    assert_eq!(home.trace(), before);
+    gate.open(false);
+    until("it is tried again", || {
+        status()["devices"][0]["hook"] == "clsact"
+    });
+    assert_eq!(status()["datapath_error"], Value::Null);
+    drop(gate);
+    let log = said(&stop(dae));
+    let down = |it: &str| it.starts_with("level=error event=datapath state=down");
+    assert_eq!(log.lines().filter(|it| down(it)).count(), 1, "{log}");
+    assert_eq!(home.trace(), before);
 }

@@ -6,6 +6,7 @@ mod bpf;
 mod changes;
 mod doctor;
 mod flows;
+mod gate;
 mod groups;
 mod home;
 mod kernels;
