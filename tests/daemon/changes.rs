@@ -64,16 +64,13 @@ fn flows_of_a_node_that_goes_drain_or_are_cut_and_the_others_stay() {
     };
     assert!(bytes("two").unwrap() > 0);
     let without = config(MAIN, &[NODE_TWO, &rule(80, "two")].concat());
+    let begin = Instant::now();
     scene.reload(&without);
     assert!(bytes("two").unwrap() > 0 && bytes("one").is_none());
     assert!(drains.says("drains") && stays.says("stays"));
-    let begin = Instant::now();
     assert!(drains.ends(PATIENCE), "cut after the time to drain");
-    assert!(
-        begin.elapsed() > Duration::from_millis(500),
-        "{:?}",
-        begin.elapsed()
-    );
+    let took = begin.elapsed();
+    assert!(took >= Duration::from_secs(2), "{took:?}");
     assert!(stays.says("stays for good"));
     let mut direct = scene.talk(90).unwrap();
 
