@@ -68,6 +68,7 @@ fn list(all: &[Feature]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
 
     #[test]
     fn what_is_there_and_what_is_not_is_told_apart() {
@@ -79,5 +80,40 @@ mod tests {
         assert_eq!(of([true, true]), "built with: tls https\n");
         assert_eq!(of([true, false]), "built with: tls\nbuilt without: https\n");
         assert_eq!(of([false, false]), "built without: tls https\n");
+    }
+
+    /// Holds for every build: run with `--no-default-features` it sees each refusal.
+    #[test]
+    fn what_is_not_built_in_is_refused() {
+        let main = "config dae 'main'\n\tlist interface 'lan'\n";
+        let nodes = "config node 'n'\n\toption url 'socks5://192.0.2.1'\nconfig group 'g'\n";
+        let upstream = "config upstream 'u'\n";
+        let refused = |feature: Feature, before: &str, option: &str, words: &str| {
+            let text = format!("{main}{before}\t{option}\n");
+            let problems = Config::parse("dae", text.as_bytes())
+                .err()
+                .unwrap_or_default();
+            let told: String = problems.iter().map(|it| format!("{it}\n")).collect();
+            let line = text.lines().count();
+            let section = before.lines().rfind(|it| it.starts_with("config "));
+            let section = section.map_or("config dae 'main'", |section| section);
+            let option = option.split(' ').nth(1).unwrap();
+            let expected = format!(
+                "dae:{line}: {section}: option {option}: this dae was built without {}: \
+                 install the full package dae, or {words}\n",
+                feature.name
+            );
+            let expected = if feature.built_in { "" } else { &expected };
+            assert_eq!(told, expected, "{}", feature.name);
+        };
+        let tls = "option url 'tls://192.0.2.1'";
+        refused(TLS, upstream, tls, "write tcp+udp://");
+        let https = "option url 'https://192.0.2.1'";
+        let instead = if TLS.built_in { "tls" } else { "tcp+udp" };
+        refused(HTTPS, upstream, https, &format!("write {instead}://"));
+        let metrics = "option metrics '127.0.0.1:9'";
+        refused(METRICS, "", metrics, "remove the option");
+        let regex = "list filter 'regex:^n'";
+        refused(REGEX, nodes, regex, "write keyword: and a text");
     }
 }

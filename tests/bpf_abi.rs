@@ -18,7 +18,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::process::{Command, Stdio};
 
 use aya_obj::Object;
-use aya_obj::generated::bpf_insn;
+use aya_obj::generated::{bpf_insn, bpf_prog_info};
 use dae::kernel::abi::*;
 use dae::net::{DELIVER_MARK, OWN_MARK};
 use dae::rules::image::{self, kind};
@@ -191,9 +191,14 @@ fn the_object_keeps_the_laws() {
 }
 
 /// Machines that cannot load unaligned words (mips) verify so.
+const BPF_F_STRICT_ALIGNMENT: u32 = 1;
+
+/// How many instructions the verifier may walk through for each program: time and memory that
+/// every start and every reload takes on a router.
+const MAX_VERIFIED: u32 = 25_000;
+
 #[test]
-fn the_object_loads_where_words_must_be_aligned() {
-    const BPF_F_STRICT_ALIGNMENT: u32 = 1;
+fn the_object_loads_in_few_steps_also_where_words_must_be_aligned() {
     assert!(nix::unistd::geteuid().is_root(), "this test needs root");
     let mut object = object();
     let maps: Vec<_> = object
@@ -213,9 +218,35 @@ fn the_object_loads_where_words_must_be_aligned() {
     object.relocate_calls(&sections).unwrap();
     for (name, program) in &object.programs {
         let code = &object.functions[&program.function_key()].instructions;
-        let loaded = load(code, BPF_F_STRICT_ALIGNMENT);
-        assert!(loaded.is_ok(), "{name}: {}", loaded.unwrap_err());
+        for flags in [0, BPF_F_STRICT_ALIGNMENT] {
+            let loaded = load(code, flags).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let steps = verified(&loaded);
+            assert!(
+                (1..=MAX_VERIFIED).contains(&steps),
+                "{name}, flags {flags}: the verifier walked through {steps} instructions, \
+                 at most {MAX_VERIFIED} are meant (0: this kernel does not say, 5.16 does)"
+            );
+        }
     }
+}
+
+/// How many instructions the verifier walked through (BPF_OBJ_GET_INFO_BY_FD, kernel 5.16).
+fn verified(program: &OwnedFd) -> u32 {
+    const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+    #[repr(C)]
+    struct GetInfo {
+        program: libc::c_int,
+        size: u32,
+        info: u64,
+    }
+    let mut info = [0u32; size_of::<bpf_prog_info>() / 4];
+    let attributes = GetInfo {
+        program: program.as_raw_fd(),
+        size: size_of_val(&info) as u32,
+        info: info.as_mut_ptr() as u64,
+    };
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &attributes).unwrap();
+    info[offset_of!(bpf_prog_info, verified_insns) / 4]
 }
 
 fn create_map(map: &aya_obj::Map) -> OwnedFd {
@@ -228,7 +259,7 @@ fn create_map(map: &aya_obj::Map) -> OwnedFd {
         max_entries,
         map.map_flags(),
     ];
-    bpf(0, &attributes).unwrap()
+    bpf(0, &attributes).map(owned).unwrap()
 }
 
 /// Loads a classifier; the error has the end of the verifier's log.
@@ -258,7 +289,7 @@ fn load(code: &[bpf_insn], flags: u32) -> Result<OwnedFd, String> {
         kernel: 0,
         flags,
     };
-    bpf(5, &attributes).map_err(|error| {
+    bpf(5, &attributes).map(owned).map_err(|error| {
         let end = log.iter().position(|byte| *byte == 0).unwrap();
         let text = String::from_utf8_lossy(&log[..end]).into_owned();
         let last: Vec<_> = text.lines().rev().take(12).collect();
@@ -269,12 +300,16 @@ fn load(code: &[bpf_insn], flags: u32) -> Result<OwnedFd, String> {
     })
 }
 
-fn bpf<T>(command: libc::c_int, attributes: &T) -> io::Result<OwnedFd> {
+fn bpf<T>(command: libc::c_int, attributes: &T) -> io::Result<libc::c_int> {
     // SAFETY: `attributes` is as long as told, and what it points to outlives the call.
-    let fd = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
-    if fd < 0 {
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
+    if result < 0 {
         return Err(io::Error::last_os_error());
     }
+    Ok(result as libc::c_int)
+}
+
+fn owned(fd: libc::c_int) -> OwnedFd {
     // SAFETY: the kernel has just made this descriptor for us alone.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as libc::c_int) })
+    unsafe { OwnedFd::from_raw_fd(fd) }
 }

@@ -93,8 +93,10 @@ impl Object {
         Ok(fd.as_fd())
     }
 
-    /// Goes on with the listeners and the time of another object.
+    /// Goes on with the listeners, the time and the kill switch of another object: whoever
+    /// switches does so afterwards, if a hook can hold it.
     pub(super) fn inherit(&mut self, old: &Self) -> Result<()> {
+        self.settings.closed = old.settings.closed;
         self.settings.epoch = old.settings.epoch;
         self.settings.port = old.settings.port;
         self.set_settings()

@@ -83,10 +83,12 @@ fn without_our_sockets_it_is_closed_until_it_is_switched_off() {
         let connect =
             |port| client.enter(|| TcpStream::connect_timeout(&addr(SERVER4, port), wait));
         let mut earlier = connect(90).unwrap();
-        let image = bpf::image(&[proxied(80), proxied(91)]);
-        let mut datapath = Datapath::start(&image, config.clone()).unwrap();
+        let rules = [proxied(80), proxied(91)];
+        let mut datapath = Datapath::start(&bpf::image(&rules), config.clone()).unwrap();
         let by_proxy = connect(80).unwrap();
         drop(listeners.accept(Family::V4, false));
+        // A program that takes the place of another is as closed.
+        replace(&mut datapath, &rules, &config, &Kept::default());
 
         // All of our sockets are gone, as those of a dead process.
         drop(listeners);

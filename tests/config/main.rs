@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 use dae::config::{
     Config, MAX_PROBLEMS, OWN_MARKS, OutboundKind, Problem, help_text, markdown, report,
 };
-use dae::features::{self, Feature};
 
 fn files(folder: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(Path::new("tests/config").join(folder)).unwrap();
@@ -59,47 +58,6 @@ fn invalid_files_are_refused_with_good_words() {
         }
         golden(&path.with_extension("expected"), &text);
     }
-}
-
-/// Holds for every build: run with `--no-default-features` it sees each refusal.
-#[test]
-fn what_is_not_built_in_is_refused() {
-    let main = "config dae 'main'\n\tlist interface 'lan'\n";
-    let nodes = "config node 'n'\n\toption url 'socks5://192.0.2.1'\nconfig group 'g'\n";
-    let upstream = "config upstream 'u'\n";
-    let refused = |feature: Feature, before: &str, option: &str, words: &str| {
-        let text = format!("{main}{before}\t{option}\n");
-        let problems = Config::parse("dae", text.as_bytes()).map_or_else(|it| it, |_| vec![]);
-        let line = text.lines().count();
-        let section = before.lines().rfind(|it| it.starts_with("config "));
-        let section = section.map_or("config dae 'main'", |section| section);
-        let option = option.split(' ').nth(1).unwrap();
-        let expected = format!(
-            "dae:{line}: {section}: option {option}: this dae was built without {}: \
-             install the full package dae, or {words}\n",
-            feature.name
-        );
-        let expected = if feature.built_in { "" } else { &expected };
-        assert_eq!(problems_text(&problems), expected, "{}", feature.name);
-    };
-    let tls = "option url 'tls://192.0.2.1'";
-    refused(features::TLS, upstream, tls, "write tcp+udp://");
-    let https = "option url 'https://192.0.2.1'";
-    let instead = if features::TLS.built_in {
-        "tls"
-    } else {
-        "tcp+udp"
-    };
-    refused(
-        features::HTTPS,
-        upstream,
-        https,
-        &format!("write {instead}://"),
-    );
-    let metrics = "option metrics '127.0.0.1:9'";
-    refused(features::METRICS, "", metrics, "remove the option");
-    let regex = "list filter 'regex:^n'";
-    refused(features::REGEX, nodes, regex, "write keyword: and a text");
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn rules_change_under_flows_that_go_on() {
         scene.packets("to80") >= before,
         "the rule's counter goes on"
     );
-    assert!(scene.talk(90).is_some());
+    let mut next = scene.talk(90).unwrap();
     assert_eq!((load(&scene.one), load(&scene.two)), (1, 1));
 
     // Nothing but the log level: the datapath is left alone.
@@ -42,7 +42,14 @@ fn rules_change_under_flows_that_go_on() {
     let here = filter();
     scene.reload(&new.replace("'lan0'", "'lan0'\n\toption log_level 'debug'"));
     assert_eq!(filter(), here);
-    stop(dae);
+
+    // Nodes in front of it go, and its own has another number again.
+    scene.reload(&config(MAIN, &[NODE_TWO, &rule(80, "two")].concat()));
+    assert!(next.says("drains") && proxied.says("stays") && direct.says("stays too"));
+    assert!(next.ends(PATIENCE), "cut after the time to drain");
+    assert!(proxied.says("stays for good") && direct.says("for good too"));
+    let output = stop(dae);
+    assert!(output.status.success(), "{output:?}");
 }
 
 #[test]

@@ -63,7 +63,9 @@ fn a_dead_daemon_keeps_the_kill_switch_closed() {
 fn a_kill_switch_that_no_hook_can_hold_is_told() {
     let scene = Scene::new();
     let with = |main: &str| config(main, &format!("{NODE_ONE}{}", rule(80, "one")));
-    let dae = scene.home.start(&with(MAIN), "run");
+    let closing = with(&format!("{MAIN}{SWITCH}"));
+    let mut earlier = scene.talk(80).unwrap();
+    let mut dae = scene.home.start(&with(MAIN), "run");
     let router = &scene.home.network.router.name;
     let tc = |words: &str, last: &[&str]| {
         let words = ["netns", "exec", router, "tc"]
@@ -77,31 +79,39 @@ fn a_kill_switch_that_no_hook_can_hold_is_told() {
     let place = "filter add dev lan0 ingress protocol ip prio 2023 bpf bytecode";
     tc(place, &["1,6 0 0 4294967295"]);
 
-    scene.home.write(&with(&format!("{MAIN}{SWITCH}")), "run");
-    let said = scene.home.dae(&["reload"], "run");
-    let words = String::from_utf8([said.stdout, said.stderr].concat()).unwrap();
-    assert_eq!(said.status.code(), Some(1), "{words}");
-    assert!(
-        words.contains("clsact on lan0") && words.contains("but for"),
-        "{words}"
-    );
-    let last = scene.status()["reload"]["last"].clone();
-    assert_eq!(
-        (&last["ok"], last["amiss"].as_array().map(Vec::len)),
-        (&json!(true), Some(1))
-    );
-    assert!(
-        scene.reaches(80) && scene.asks("203.0.113.2:53"),
-        "all goes on"
-    );
-    assert_eq!(load(&scene.one), 1);
+    // The switch alone; and with another rule, which takes another program.
+    let other = format!("{closing}{}", rule(90, "one"));
+    for (wanted, by_node) in [(&closing, 1), (&other, 3)] {
+        scene.home.write(wanted, "run");
+        let said = scene.home.dae(&["reload"], "run");
+        let words = String::from_utf8([said.stdout, said.stderr].concat()).unwrap();
+        assert_eq!(said.status.code(), Some(1), "{words}");
+        assert!(
+            words.contains("clsact on lan0") && words.contains("but for"),
+            "{words}"
+        );
+        let last = scene.status()["reload"]["last"].clone();
+        assert_eq!(
+            (&last["ok"], last["amiss"].as_array().map(Vec::len)),
+            (&json!(true), Some(1))
+        );
+        assert!(
+            scene.reaches(80) && scene.reaches(90) && scene.asks("203.0.113.2:53"),
+            "all goes on"
+        );
+        assert_eq!(load(&scene.one), by_node);
+        assert_eq!(scene.status()["devices"][0]["hook"], "tcx");
+    }
+    // A closed switch would let no rule's connection go round its node.
+    assert!(earlier.says("as ever"), "it is open");
 
     // Out of the way: the next reload has nothing to say.
     tc("qdisc del dev lan0 clsact", &[]);
-    let last = scene.reload(&with(&format!("{MAIN}{SWITCH}")));
+    let last = scene.reload(&closing);
     assert_eq!(last["amiss"], json!([]));
     assert_eq!(scene.status()["devices"][0]["hook"], "clsact");
-    stop(dae);
+    kill(&mut dae);
+    closed(&scene);
 }
 
 #[test]
