@@ -130,12 +130,13 @@ fn live(
     let mut listeners = Listeners::open(&config)?;
     let metrics = listeners.metrics.take();
     let plumbing = Plumbing::connect(config, image, &listeners, run_dir)?;
+    let mut parts = Parts::make(&plumbing, listeners)?;
     if let Some(paused) = plumbing.paused() {
-        // Nobody is served yet, so nobody waits for the load. Where the kernel refuses, that is
-        // told, the LAN is as without dae, local DNS listeners work, and it is tried again.
+        // Last of what can fail: a start that does leaves a closed kill switch closed. Nobody is
+        // served yet. Where the kernel refuses, that is told, the LAN is as without dae, local DNS
+        // listeners work, and it is tried again.
         let _ = plumbing.resume(change::wake(paused));
     }
-    let mut parts = Parts::make(&plumbing, listeners)?;
     let choices = Choices::restore(parts.ways.clone(), state_dir);
     log::info!(event = "start", version = env!("CARGO_PKG_VERSION"); "");
 

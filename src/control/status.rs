@@ -78,16 +78,22 @@ pub fn reloaded(answer: &Value) -> (bool, String) {
         return (false, problems(answer) + "nothing was changed\n");
     }
     let restart = words(answer, "restart");
-    let amiss = words(answer, "amiss");
-    let mut text = match amiss.as_slice() {
-        [] => "reloaded\n".to_owned(),
-        amiss => format!("{}\nreloaded, but for this\n", amiss.join("\n")),
-    };
+    let (all, mut text) = done(answer, "reloaded");
     if !restart.is_empty() {
         let restart = restart.join(", ");
         let _ = writeln!(text, "with /etc/init.d/dae restart only: {restart}");
     }
-    (amiss.is_empty(), text)
+    (all, text)
+}
+
+fn done(answer: &Value, what: &str) -> (bool, String) {
+    match words(answer, "amiss").as_slice() {
+        [] => (true, format!("{what}\n")),
+        amiss => (
+            false,
+            format!("{}\n{what}, but for this\n", amiss.join("\n")),
+        ),
+    }
 }
 
 /// What `dae suspend` prints, and whether all was undone.
@@ -101,7 +107,7 @@ pub fn suspended(answer: &Value) -> (bool, String) {
 /// What `dae resume` prints, and whether dae has the LAN again.
 pub fn resumed(answer: &Value) -> (bool, String) {
     match answer["ok"] == true {
-        true => (true, "resumed\n".to_owned()),
+        true => done(answer, "resumed"),
         false => (
             false,
             problems(answer) + "not resumed; dae suspend ends the tries\n",

@@ -65,7 +65,10 @@ impl Plumbing {
             }
         };
         match &resumed {
-            Ok(()) => drop(self.failure.take()),
+            Ok(()) if self.failure.take().is_some() => {
+                log::info!(event = "datapath", state = "up"; "");
+            }
+            Ok(()) => {}
             // By hand or not: from now on it is wanted.
             Err(error) => self.fail(error),
         }
@@ -111,6 +114,13 @@ impl Plumbing {
             log::error!(event = "datapath", state = "down", reason:% = error;
                 "it is tried again; until then the LAN is as it was before");
         }
+    }
+
+    /// What single devices refuse, though others have the program.
+    pub fn refusals(&self) -> Vec<String> {
+        let datapath = self.datapath.borrow();
+        let refused = datapath.as_ref().map_or(&[][..], Datapath::refused);
+        refused.iter().map(|it| it.reason.clone()).collect()
     }
 
     /// Why there is no datapath though there should be one.

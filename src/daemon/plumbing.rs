@@ -114,12 +114,19 @@ impl Plumbing {
         datapath: DatapathConfig,
         rules: Option<NewRules>,
     ) -> Result<Vec<Error>> {
+        let was_suspended = self.is_suspended();
         let amiss = match (rules, self.datapath.borrow_mut().as_mut()) {
             (Some(rules), running) => self.set_rules(running, rules, datapath)?,
             // Also when nothing has changed: a device that refuses us is tried again.
             (None, Some(running)) => running.reconfigure(datapath),
             (None, None) => Vec::new(),
         };
+        if let Some(error) = amiss.first()
+            && was_suspended == Some(false)
+            && self.is_suspended() == Some(true)
+        {
+            self.fail(error);
+        }
         self.config.replace(Arc::new(config));
         if let Some(failure) = self.failure.borrow_mut().as_mut() {
             failure.on_settings(Instant::now());
@@ -174,9 +181,10 @@ impl Plumbing {
         let Some(datapath) = datapath.as_mut() else {
             return;
         };
+        let was_suspended = datapath.is_suspended();
         match datapath.on_readable() {
             Ok(()) => {}
-            Err(error) if datapath.is_suspended() => self.fail(&error),
+            Err(error) if datapath.is_suspended() && !was_suspended => self.fail(&error),
             Err(error) => log::warn!(event = "links", reason:% = error; ""),
         }
     }

@@ -198,10 +198,19 @@ impl Reloader {
         let paused = pause.elapsed();
         let mut amiss: Vec<_> = amiss.iter().map(ToString::to_string).collect();
         // Whoever reloads wants to know whether that has cured it.
-        if self.plumbing.failure().is_some()
-            && let Err(error) = self.take_up().await
-        {
-            amiss.push(self.plumbing.explain(&error));
+        if self.plumbing.failure().is_some() {
+            match self.take_up().await {
+                Ok(()) => {
+                    let refused = self.plumbing.refusals();
+                    amiss.retain(|told| !refused.contains(told));
+                    amiss.extend(refused);
+                }
+                Err(error) => {
+                    let reason = error.to_string();
+                    amiss.retain(|told| *told != reason);
+                    amiss.push(self.plumbing.explain(&error));
+                }
+            }
         }
         Outcome::Done {
             restart,
@@ -266,12 +275,15 @@ impl Reloader {
 
     async fn resume(&self) -> Value {
         let was = self.plumbing.is_suspended();
+        if was.is_none() {
+            return refused(&["there are no interfaces to go on with".to_owned()]);
+        }
         match self.take_up().await {
             Ok(()) => {
                 if was == Some(true) {
                     log::info!(event = "resume"; "");
                 }
-                json!({ "ok": true })
+                json!({ "ok": true, "amiss": self.plumbing.refusals() })
             }
             Err(error) => refused(&[self.plumbing.explain(&error)]),
         }
@@ -279,8 +291,9 @@ impl Reloader {
 
     async fn retry_now(&self) {
         // An order may have come before that has cured it, or has ended the wish for it.
-        if self.plumbing.is_due() && self.take_up().await.is_ok() {
-            log::info!(event = "datapath", state = "up"; "");
+        if self.plumbing.is_due() {
+            // What came of it is told by then.
+            let _ = self.take_up().await;
         }
     }
 

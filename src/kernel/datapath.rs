@@ -106,20 +106,27 @@ impl Datapath {
 
     /// Devices or addresses have changed: attaches to devices that appeared, learns the
     /// router's own addresses, sees to the routes. Does all it can, and returns the first error.
-    /// When it is suspended then, no device at all has taken the program.
+    /// When it is suspended then, devices have refused the program, and none has it.
     pub fn on_readable(&mut self) -> Result<()> {
         if !self.monitor.drain().context(|| "listen to netlink")? || self.is_suspended() {
             return Ok(());
         }
         let addresses = self.refresh_addresses();
+        // While lo is down, as in a restart of the network, there is no route for us.
         let routes = self.refresh_routes();
-        let done = addresses.and(routes).and(self.refresh_devices());
-        if done.is_err() && self.hooks.devices().next().is_none() {
-            for error in self.suspend() {
-                log::warn!(event = "kernel.clean", reason:% = error; "");
-            }
+        let devices = self.refresh_devices();
+        for error in self.suspend_if_refused() {
+            log::warn!(event = "kernel.clean", reason:% = error; "");
         }
-        done
+        devices.and(addresses).and(routes)
+    }
+
+    /// An object that hangs nowhere is of no use where every device refuses it.
+    pub(super) fn suspend_if_refused(&mut self) -> Vec<Error> {
+        match self.hooks.refused().is_empty() || self.hooks.devices().next().is_some() {
+            true => Vec::new(),
+            false => self.suspend(),
+        }
     }
 
     /// What the kernel decided about a flow, if it still knows.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::clean::{clean, undo_device};
 use super::datapath::{Datapath, SYSCTLS};
+use super::hooks::Refused;
 use super::object::Object;
 use super::sysctl;
 use crate::error::{Error, Result};
@@ -77,9 +78,8 @@ impl Datapath {
         object.set_hosts(&self.own, names)?;
         self.refresh_routes()?;
         match self.refresh_devices() {
-            // One of them refuses us, and is tried again when anything changes. It must not stay
-            // as a dead instance has closed it.
-            Err(error) if self.hooks.devices().next().is_some() && !self.takes_over => {
+            // One of them refuses us, and is tried again when anything changes.
+            Err(error) if self.hooks.devices().next().is_some() => {
                 log::error!(event = "kernel.devices", reason:% = error; "");
             }
             hung => hung?,
@@ -93,11 +93,14 @@ impl Datapath {
         Ok(())
     }
 
-    /// Lets go of devices that only a dead instance had; those that cannot be undone stay known.
-    fn drop_inherited(&mut self) -> Result<()> {
+    /// Lets go of devices that only a dead instance had, and that are not meant any more; those
+    /// that cannot be undone stay known. One that refuses us stays closed, as the switch is to
+    /// keep it.
+    pub(super) fn drop_inherited(&mut self) -> Result<()> {
         let mut first = Ok(());
         self.journal.state.devices.retain(|device| {
-            if self.hooks.holds(device.index) {
+            let refuses = |it: &Refused| it.device == device.name;
+            if self.hooks.holds(device.index) || self.hooks.refused().iter().any(refuses) {
                 return true;
             }
             let undone = undo_device(&mut self.client, device);

@@ -60,7 +60,8 @@ impl Datapath {
 
     /// Goes on with another configuration, whose changes need no other object: attaches to
     /// interfaces that are new, lets go of those that are no longer meant. What a device
-    /// refuses comes back; it is tried again when anything changes.
+    /// refuses comes back; it is tried again when anything changes. When it is suspended then,
+    /// none has the program.
     pub fn reconfigure(&mut self, config: DatapathConfig) -> Vec<Error> {
         let rehang = self.config.hook() != config.hook();
         let same_interfaces = self.config.interfaces == config.interfaces;
@@ -92,13 +93,14 @@ impl Datapath {
             _ => Ok(()),
         };
         let followed = self.refresh_devices();
+        let mut dropped = Ok(());
         if !same_interfaces {
             self.tell_missing();
+            dropped = self.drop_inherited();
         }
-        [hung, switched, followed]
-            .into_iter()
-            .filter_map(Result::err)
-            .collect()
+        let amiss = [hung, switched, followed, dropped].into_iter();
+        let amiss = amiss.filter_map(Result::err);
+        amiss.chain(self.suspend_if_refused()).collect()
     }
 }
 

@@ -66,7 +66,7 @@ fn refuse_bpf(errno: i32, command: Option<u32>) -> std::io::Result<()> {
     }
 }
 
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(15);
     while !holds() {
         assert!(Instant::now() < end, "{what}");
@@ -276,69 +276,5 @@ fn what_the_datapath_waits_for_may_come_later() {
     let log = said(&stop(dae));
     assert!(log.contains("event=datapath state=up"), "{log}");
     router.ip("link set lo down");
-    assert_eq!(home.trace(), before);
-}
-
-#[test]
-fn a_device_that_refuses_us_at_the_start_does_not_keep_us_from_the_others() {
-    let home = Home::new();
-    let router = &home.network.router;
-    router.ip("link add odd0 type veth peer name odd1");
-    router.tc("qdisc add dev odd0 clsact");
-    // Somebody's filter of another protocol at our priority.
-    router.tc("filter add dev odd0 ingress prio 2023 protocol ip bpf bytecode 1,6_0_0_0,");
-    let odd = LAN.replacen("\tlist", "\tlist interface 'odd0'\n\tlist", 1);
-    let dae = home.start(&format!("{MAIN}{odd}{DNS}"), "run");
-    let status = home.status("run").unwrap();
-    assert_eq!(status["datapath_error"], Value::Null);
-    assert_eq!(status["devices"][0]["device"], "lan0");
-    assert_eq!(status["devices"][1]["interface"], "odd0");
-    // Also a reload that changes nothing says so, and tries it again.
-    let reloaded = home.dae(&["reload"], "run");
-    assert_eq!(reloaded.status.code(), Some(1), "{reloaded:?}");
-    let told = String::from_utf8_lossy(&reloaded.stderr);
-    assert!(told.contains("on odd0: "), "{told}");
-    assert!(told.ends_with("reloaded, but for this\n"), "{told}");
-    let refused = home.status("run").unwrap()["refused"].clone();
-    assert_eq!(refused[0]["device"], "odd0");
-    assert!(told.starts_with(refused[0]["reason"].as_str().unwrap()));
-    router.tc("filter del dev odd0 ingress prio 2023");
-    assert!(home.dae(&["reload"], "run").status.success());
-    let status = home.status("run").unwrap();
-    assert_eq!(status["refused"], Value::Null);
-    let hooks: Vec<_> = (0..2).map(|at| &status["devices"][at]["hook"]).collect();
-    assert_eq!(hooks, ["clsact", "clsact"]);
-    let log = said(&stop(dae));
-    assert!(
-        log.contains("event=kernel.devices") && log.contains("odd0"),
-        "{log}"
-    );
-}
-
-#[test]
-fn a_lan_that_comes_late_and_refuses_us_is_told_as_at_the_start() {
-    let home = Home::new();
-    let router = &home.network.router;
-    let before = home.trace();
-    let late = LAN.replace("lan0", "late0");
-    let command = home.command(&format!("{MAIN}{late}{LOCAL}"), "run");
-    let (dae, gate) = Gate::spawn(command, false);
-    let dae = home.answers(dae, "run");
-    let status = || home.status("run").unwrap();
-    assert_eq!(status()["datapath_error"], Value::Null);
-    gate.open(true);
-    router.ip("link add late0 type veth peer name late1");
-    until("it is told", || status()["datapath_error"] != Value::Null);
-    assert_eq!(status()["suspended"], true);
-    assert_eq!(home.trace(), before);
-    gate.open(false);
-    until("it is tried again", || {
-        status()["devices"][0]["hook"] == "clsact"
-    });
-    assert_eq!(status()["datapath_error"], Value::Null);
-    drop(gate);
-    let log = said(&stop(dae));
-    let down = |it: &str| it.starts_with("level=error event=datapath state=down");
-    assert_eq!(log.lines().filter(|it| down(it)).count(), 1, "{log}");
     assert_eq!(home.trace(), before);
 }

@@ -4,6 +4,7 @@
 #[path = "../bpf/mod.rs"]
 mod bpf;
 mod changes;
+mod devices;
 mod doctor;
 mod flows;
 mod gate;
