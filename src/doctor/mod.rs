@@ -11,6 +11,8 @@ mod judge_tests;
 mod outward;
 pub mod page;
 mod refusal;
+#[cfg(test)]
+mod refusal_tests;
 
 use std::fs;
 use std::io;
