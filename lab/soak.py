@@ -242,7 +242,8 @@ def body(undo, chosen):
         return False
     print(f"{chosen.seconds} s: {report}")
     hold(LIVES, True, f"for {chosen.seconds} s")
-    hold(MEDDLED, not soak.problems, "; ".join(soak.problems)
+    hold(MEDDLED, not soak.problems and soak.kills > 0 and soak.reloads > 0,
+         "; ".join(soak.problems)
          or f"{soak.kills} nodes killed, {soak.reloads} reloads")
     hold(MEMORY, last <= first * MAX_GROWTH,
          f"{first:,} kB after the first part, {last:,} kB in the end")
@@ -296,6 +297,8 @@ def main():
     parser.add_argument("--sabotage", choices=soak_sabotage.WAYS, default="none",
                         help="break something on purpose, to see claims fail (lab/redcheck)")
     chosen = parser.parse_args()
+    if chosen.seconds < KILL_EVERY:
+        parser.error(f"--seconds {chosen.seconds}: in less than {KILL_EVERY} no node comes and goes")
     sys.exit(net.guarded(home.NAMESPACES, lambda undo: body(undo, chosen)))
 
 

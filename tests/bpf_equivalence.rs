@@ -3,7 +3,7 @@
 //!
 //! In a test run the kernel refuses `bpf_sk_assign` (the packet is not at an ingress), so a
 //! packet that would be delivered is one that passes, counted as fail open, although our
-//! listener is there; `tests/bpf_live.rs` sees it arrive.
+//! listener is there; `tests/bpf_live/` sees it arrive.
 
 #![allow(
     clippy::unwrap_used,

@@ -9,7 +9,8 @@ use crate::net::reactor::{Interest, Source};
 /// Runs `work` on another thread. When nobody waits any more, it still comes to its end.
 ///
 /// # Errors
-/// When there can be no such thread, or it panicked.
+/// When there can be no such thread; or it panicked, where panics unwind: with the release profile
+/// (`panic = "abort"`) one ends the process, as does an allocation that fails.
 pub async fn beside<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> T + Send + 'static,

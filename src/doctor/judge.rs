@@ -4,10 +4,12 @@ use serde_json::Value;
 
 use super::facts::{Daemon, Facts, Settings};
 use super::page::{Finding, Findings};
+use super::refusal::{MODULES, cure, cure_of_daemon};
 use crate::kernel::{RULES, Routing};
 
 /// A daemon that runs for so long, seconds, has seen a packet of a LAN that is in use.
 pub(super) const SETTLED: u64 = 60;
+
 /// What was found, the causes before their consequences.
 pub fn judge(facts: &Facts) -> Vec<Finding> {
     let mut list = Findings(Vec::new());
@@ -57,14 +59,13 @@ impl Findings {
         match &facts.daemon {
             Daemon::Forbidden => self.unsure(check, &"we may not ask it", "run this as root"),
             Daemon::Silent(reason) => self.bad(check, &reason, restart),
-            Daemon::Alive(status) if status["suspended"] == true => match reason(status) {
-                // Told of the kernel.
-                Some(_) => self.good(check, &runs(status)),
-                None => self.bad(check, &"suspended: the LAN is as without dae", "dae resume"),
-            },
             Daemon::Alive(status) => {
-                self.good(check, &runs(status));
-                self.last_reload(&status["reload"]["last"]);
+                match status["suspended"] == true && reason(status).is_none() {
+                    true => self.bad(check, &"suspended: the LAN is as without dae", "dae resume"),
+                    // Why there is no datapath is told of the kernel.
+                    false => self.good(check, &runs(status)),
+                }
+                self.last_reload(facts, status);
             }
             Daemon::Dead => {
                 let cure = format!("logread -e dae; {restart}");
@@ -77,26 +78,12 @@ impl Findings {
         }
     }
 
-    fn last_reload(&mut self, last: &Value) {
-        let check = "reload";
-        if let Some(reason) = last["reason"].as_str() {
-            let words = format_args!("the last reload changed nothing: {reason}");
-            self.bad(check, &words, "mend that, then: dae reload");
-        }
-        let waiting: Vec<&str> = rows(&last["restart"]).filter_map(Value::as_str).collect();
-        if !waiting.is_empty() {
-            let words = format_args!("{} not in force before a restart", waiting.join(", "));
-            self.bad(check, &words, "service dae restart");
-        }
-    }
-
     /// Whether the kernel takes the program.
     fn kernel(&mut self, facts: &Facts) {
         let check = "kernel";
         if let Some(reason) = facts.status().and_then(reason) {
             let words = format_args!("refuses the program, so dae has not the LAN: {reason}");
-            let cure = cure(reason, facts.install);
-            self.bad(check, &words, &format!("{cure}; then: dae reload"));
+            self.bad(check, &words, &cure_of_daemon(reason, facts.install));
             return;
         }
         if let Some(tried) = &facts.trial {
@@ -171,8 +158,7 @@ impl Findings {
         let refusal = facts.rows("refused").find(named);
         if let Some(reason) = refusal.and_then(|row| row["reason"].as_str()) {
             let words = format_args!("interface '{interface}' is without dae: {reason}");
-            let cure = cure(reason, facts.install);
-            return self.bad(check, &words, &format!("{cure}; then: dae reload"));
+            return self.bad(check, &words, &cure_of_daemon(reason, facts.install));
         }
         let all = names.join(", ");
         let words = format_args!("interface '{interface}': {all} has not our program");
@@ -262,27 +248,6 @@ pub(super) fn rows(list: &Value) -> impl Iterator<Item = &Value> {
 fn hook<'a>(facts: &'a Facts, device: &str) -> Option<&'a str> {
     let row = facts.rows("devices").find(|it| it["device"] == device);
     row?["hook"].as_str()
-}
-
-/// Packages of what the older way to hang a program needs.
-const MODULES: &str = "kmod-sched-core kmod-sched-bpf";
-
-/// What to do about words of the kernel's, or of ours about them.
-fn cure(reason: &str, install: &str) -> String {
-    let says = |words: &str| reason.contains(words);
-    if says("kmod-") {
-        format!("{install} {MODULES}")
-    } else if says("BPF_SYSCALL") {
-        "use a firmware with it, as OpenWrt's own; until then list listen answers DNS".to_owned()
-    } else if says("not allowed") {
-        "run this as root".to_owned()
-    } else if says("is lo up?") {
-        "ip link set lo up".to_owned()
-    } else if says("os error 12)") {
-        "lower max_flows and max_names, or stop other services".to_owned()
-    } else {
-        "logread -e dae; tell dae's makers, with uname -a".to_owned()
-    }
 }
 
 /// Why there is no datapath though there should be one.

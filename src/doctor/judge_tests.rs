@@ -44,7 +44,7 @@ fn status() -> Value {
 }
 
 /// A router on which nothing is wrong.
-fn healthy() -> Facts {
+pub(super) fn healthy() -> Facts {
     let device = Device {
         name: "br-lan".into(),
         index: 4,
@@ -83,7 +83,7 @@ fn healthy() -> Facts {
 }
 
 /// The same with nothing running.
-fn stopped() -> Facts {
+pub(super) fn stopped() -> Facts {
     let mut facts = healthy();
     facts.daemon = Daemon::Absent;
     facts.trial = Some(Tried {
@@ -98,11 +98,11 @@ fn stopped() -> Facts {
     facts
 }
 
-fn seen(facts: &mut Facts) -> &mut Seen {
+pub(super) fn seen(facts: &mut Facts) -> &mut Seen {
     facts.seen.as_mut().unwrap()
 }
 
-fn said(facts: &mut Facts) -> &mut Value {
+pub(super) fn said(facts: &mut Facts) -> &mut Value {
     match &mut facts.daemon {
         Daemon::Alive(status) => status,
         other => panic!("{other:?}"),
@@ -110,7 +110,7 @@ fn said(facts: &mut Facts) -> &mut Value {
 }
 
 /// Everything but what is well: state, check, words and cure.
-fn wrong(facts: &Facts) -> Vec<String> {
+pub(super) fn wrong(facts: &Facts) -> Vec<String> {
     let wrong = judge(facts).into_iter().filter(|it| it.state != State::Ok);
     wrong
         .map(|it| {
@@ -121,7 +121,7 @@ fn wrong(facts: &Facts) -> Vec<String> {
 }
 
 /// That a change of a healthy, or stopped, router leads to one finding with these words.
-fn leads(mut facts: Facts, change: impl FnOnce(&mut Facts), words: &[&str]) {
+pub(super) fn leads(mut facts: Facts, change: impl FnOnce(&mut Facts), words: &[&str]) {
     change(&mut facts);
     let wrong = wrong(&facts);
     assert_eq!(wrong.len(), 1, "{wrong:?} instead of {words:?}");
@@ -272,63 +272,6 @@ fn a_kernel_that_refuses_is_told_in_its_words() {
         |it| it.jit = Some("0".into()),
         &["jit", "bpf_jit_enable=1"],
     );
-}
-
-#[test]
-fn each_refusal_has_its_cure() {
-    for (reason, cure) in [
-        (
-            "bpf clsact on br-lan: no; the kernel lacks cls_bpf, on OpenWrt install kmod-sched-bpf",
-            "apk update; apk add kmod-sched-core kmod-sched-bpf",
-        ),
-        (
-            "bpf load: the kernel was built without BPF_SYSCALL; use one that has it",
-            "use a firmware with it",
-        ),
-        ("bpf load: not allowed; run as root", "run this as root"),
-        ("route of table 2023, is lo up?: no", "ip link set lo up"),
-        (
-            "bpf load: map flows: Cannot allocate memory (os error 12)",
-            "lower max_flows",
-        ),
-        ("bpf dae_eth: the verifier: R5 !read_ok", "logread -e dae"),
-    ] {
-        let mut facts = stopped();
-        facts.install = "apk update; apk add";
-        facts.trial = Some(Tried {
-            loaded: Err(reason.into()),
-            hung: None,
-        });
-        let tried = wrong(&facts).remove(1);
-        assert!(tried.contains(&format!("{reason} -> {cure}")), "{tried}");
-        leads(
-            healthy(),
-            |it| {
-                it.install = "apk update; apk add";
-                said(it)["datapath_error"] = reason.into();
-            },
-            &[reason, cure, "; then: dae reload"],
-        );
-        // One of two devices.
-        leads(
-            healthy(),
-            |it| {
-                it.install = "apk update; apk add";
-                it.devices[0].1.push("br-guest".into());
-                let device = |name: &str, index| Device {
-                    name: name.into(),
-                    index,
-                    kind: 1,
-                };
-                seen(it).devices.push(device("br-guest", 5));
-                said(it)["refused"] = json!([
-                    {"device": "eth9", "reason": "else"},
-                    {"device": "br-guest", "reason": reason},
-                ]);
-            },
-            &["interface 'lan' is without dae: ", reason, cure],
-        );
-    }
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! `dae doctor`: looks at everything that has to be right, and says what to do. I/O: the kernel,
 //! the daemon, files and a DNS question; nothing is changed, and nothing is left.
 //!
-//! [`facts`] is what was seen; [`judge`] says what is to be said of dae itself, [`outward`] of all
-//! else; [`page`] prints it.
+//! [`facts`] is what was seen; [`judge`] says what is to be said of dae itself, [`refusal`] of
+//! what the kernel would not do, [`outward`] of all else; [`page`] prints it.
 
 pub mod facts;
 pub mod judge;
@@ -10,6 +10,9 @@ pub mod judge;
 mod judge_tests;
 mod outward;
 pub mod page;
+mod refusal;
+#[cfg(test)]
+mod refusal_tests;
 
 use std::fs;
 use std::io;

@@ -153,3 +153,30 @@ fn a_kernel_that_refuses_is_told_of_while_the_daemon_lives() {
     assert!(said[0].contains("is lo up?") && said.len() == 1, "{said:?}");
     assert!(stop(dae).status.success());
 }
+
+#[test]
+fn a_kill_switch_that_a_reload_wanted_in_vain() {
+    let home = router();
+    let router = &home.network.router;
+    let _upstream = Upstream::start(
+        &home.network.server,
+        Ipv4Addr::new(203, 0, 113, 2),
+        Duration::ZERO,
+    );
+    let lan = LAN.replace("clsact", "auto");
+    let dae = home.start(&format!("{MAIN}{lan}{DNS}"), "run");
+    assert_eq!(wrong(&home), [""; 0]);
+    // Somebody else's filter where ours would be.
+    router.tc("qdisc replace dev lan0 clsact");
+    router.tc("filter add dev lan0 ingress protocol ip prio 2023 bpf bytecode 1,6_0_0_0,");
+    let closed = format!("{MAIN}{lan}\toption kill_switch '1'\n{DNS}");
+    home.write(&closed, "run");
+    assert!(!home.dae(&["reload"], "run").status.success());
+    let refused = "problem reload: the last reload could not do all: bpf clsact on lan0: ";
+    let said = wrong(&home);
+    assert!(said.len() == 1 && said[0].starts_with(refused), "{said:?}");
+    router.tc("filter del dev lan0 ingress prio 2023");
+    assert!(home.dae(&["reload"], "run").status.success());
+    assert_eq!(wrong(&home), [""; 0]);
+    assert!(stop(dae).status.success());
+}

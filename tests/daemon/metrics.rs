@@ -216,7 +216,7 @@ fn all_that_is_counted_of_dns_is_a_metric() {
     let missing: Vec<_> = paths.keys().filter(missing).map(|it| &paths[it]).collect();
     assert!(
         missing.is_empty(),
-        "not in src/control/metrics/families.rs: {missing:?}"
+        "not in src/control/metrics/families/: {missing:?}"
     );
 }
 
