@@ -42,9 +42,11 @@ fn is_told_or_over(facts: &Facts, entry: &str) -> bool {
         return true;
     }
     let Some((hook, device)) = place(entry) else {
-        return facts.rows("refused").any(|it| it["reason"] == entry);
+        let of_all = facts.status().map(|it| &it["datapath_error"]);
+        let mut refused = facts.rows("refused").map(|it| &it["reason"]).chain(of_all);
+        return refused.any(|reason| *reason == entry);
     };
-    // One that refuses all is among those refused; one that is gone may come back otherwise.
+    // Without our program it is told among those refused, or is gone.
     let mut rows = facts.rows("devices");
     let hangs = rows.find(|it| it["device"] == device);
     hangs.is_none_or(|it| it["hook"] == hook)
@@ -85,7 +87,7 @@ pub(super) fn cure(reason: &str, install: &str) -> String {
     } else {
         match place(reason) {
             Some(("tcx", _)) => "write option attach 'auto'".to_owned(),
-            Some(("clsact", device)) if says("(os error 22)") => {
+            Some(("clsact", device)) if says("(os error 22)") && !device.contains(' ') => {
                 format!("tc filter show dev {device} ingress; remove what has our place, pref 2023")
             }
             _ => "logread -e dae; tell dae's makers, with uname -a".to_owned(),
