@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd as _;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use dae::kernel::Ports;
 use dae::net::batch::Batch;
 use dae::net::listen;
 use dae::rules::{Family, Proto};
+use nix::sys::socket::{Shutdown, shutdown};
 
 /// Longer than anything here takes, shorter than a test may hang.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -75,6 +77,15 @@ impl Listeners {
                 Ok(mut got) => got.next().is_none(),
                 Err(_) => true,
             })
+    }
+}
+
+impl Drop for Listeners {
+    fn drop(&mut self) {
+        // Another test may be starting a program just now: its child holds all sockets until exec.
+        for listener in &self.tcp {
+            let _ = shutdown(listener.as_raw_fd(), Shutdown::Both);
+        }
     }
 }
 
