@@ -35,6 +35,8 @@ use crate::error::{IoContext as _, Result};
 use crate::kernel;
 use crate::net::reactor::{self, Timer};
 use crate::outbound::{check, ways::Ways};
+pub use pause::TRIED_AGAIN;
+
 use choices::Choices;
 use listeners::Listeners;
 use load::Loaded;

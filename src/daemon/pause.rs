@@ -13,6 +13,9 @@ use crate::error::{Error, Result};
 use crate::kernel::{Datapath, DatapathConfig, Object};
 use crate::rules::image::Image;
 
+/// How words about a datapath end that the kernel refuses altogether.
+pub const TRIED_AGAIN: &str = "it is tried again";
+
 /// What a datapath is made ready from that is to go on.
 pub struct Paused {
     /// The settings in force.
@@ -143,6 +146,6 @@ impl Plumbing {
             true => "the LAN stays as the kill switch has closed it",
             false => "the LAN is as without dae",
         };
-        format!("{error}; {lan}, and it is tried again")
+        format!("{error}; {lan}, and {TRIED_AGAIN}")
     }
 }

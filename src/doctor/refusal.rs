@@ -5,13 +5,10 @@ use serde_json::Value;
 use super::facts::Facts;
 use super::judge::rows;
 use super::page::Findings;
+use crate::daemon::TRIED_AGAIN;
 
 /// Packages of what the older way to hang a program needs.
 pub(super) const MODULES: &str = "kmod-sched-core kmod-sched-bpf";
-
-/// How the words about a datapath that all of the kernel refuses end; `datapath_error` says how
-/// it is now.
-const OF_ALL: &str = "it is tried again";
 
 impl Findings {
     /// What came of the last reload, but for what is told elsewhere.
@@ -38,7 +35,8 @@ impl Findings {
 
 /// Whether what a reload could not do is told of the kernel or of devices, or no longer so.
 fn is_told_or_over(facts: &Facts, entry: &str) -> bool {
-    if entry.ends_with(OF_ALL) {
+    // Of all of it, datapath_error says how it is now.
+    if entry.ends_with(TRIED_AGAIN) {
         return true;
     }
     let Some((hook, device)) = place(entry) else {

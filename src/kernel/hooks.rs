@@ -149,8 +149,13 @@ impl Hooks {
             if self.holds(device.index) {
                 continue;
             }
-            let name = device.name.clone();
+            let Device { name, index, .. } = device.clone();
             if let Err(error) = self.attach(tools, object, device, interface) {
+                if is_gone(tools.client, index) {
+                    // Meanwhile: it refuses nothing, and there is an event to come.
+                    first = first.and(forget_device(tools, object, index));
+                    continue;
+                }
                 self.refused.push(Refused {
                     device: name,
                     reason: error.to_string(),
@@ -309,13 +314,21 @@ fn drop_device(
         undone = attach::detach_clsact(tools.client, &device.name, device.index)
             .and(remove_qdisc(tools, &device));
     }
-    let forgotten = object.set_interface(device.index, None);
-    if undone.is_ok() {
-        let devices = &mut tools.journal.state.devices;
-        devices.retain(|it| it.index != device.index);
-        undone = tools.journal.save();
+    match undone {
+        Ok(()) => forget_device(tools, object, device.index),
+        Err(_) => undone.and(object.set_interface(device.index, None)),
     }
-    undone.and(forgotten)
+}
+
+/// A device that has nothing of ours.
+fn forget_device(tools: &mut Tools<'_>, object: &mut Object, index: u32) -> Result<()> {
+    tools.journal.state.devices.retain(|it| it.index != index);
+    let saved = tools.journal.save();
+    saved.and(object.set_interface(index, None))
+}
+
+fn is_gone(client: &mut Client, index: u32) -> bool {
+    devices::list(client).is_ok_and(|all| all.iter().all(|it| it.index != index))
 }
 
 /// Removes the qdisc of a device if it is ours to remove.

@@ -54,6 +54,31 @@ fn a_restart_of_the_network_does_not_take_the_lan_away() {
 }
 
 #[test]
+fn a_device_that_goes_while_we_are_about_it_refuses_nothing() {
+    // include/uapi/linux/bpf.h
+    const BPF_LINK_CREATE: u32 = 28;
+    let home = Home::new();
+    let router = &home.network.router;
+    let late = LAN.replace("lan0", "late0").replace("clsact", "tcx");
+    let (dae, gate) = Gate::spawn(home.command(&format!("{MAIN}{late}{LOCAL}"), "run"), false);
+    let dae = home.answers(dae, "run");
+    gate.shut_for(BPF_LINK_CREATE);
+    router.ip("link add late0 type veth peer name late1");
+    until("it is about it", || gate.has_somebody());
+    router.ip("link del late0");
+    gate.open(false);
+    let status = || home.status("run").unwrap();
+    assert_eq!(status()["datapath_error"], Value::Null);
+    assert_eq!(status()["suspended"], false);
+    assert_eq!(status()["refused"], Value::Null);
+    router.ip("link add late0 type veth peer name late1");
+    until("it is attached", || status()["devices"][0]["hook"] == "tcx");
+    drop(gate);
+    let log = said(&stop(dae));
+    assert!(!log.contains("state=down"), "{log}");
+}
+
+#[test]
 fn a_switch_is_taken_over_though_one_device_refuses() {
     let home = Home::new();
     let router = &home.network.router;

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{JoinHandle, sleep};
 use std::time::Duration;
 
@@ -39,9 +39,14 @@ struct Said {
     flags: u32,
 }
 
+/// In the place of a command (BPF_LINK_CREATE, say): none waits, each does.
+const NONE: u64 = u64::MAX;
+const ALL: u64 = NONE - 1;
+
 /// What comes of the calls. Dropped, it lets all pass that still wait.
 pub struct Gate {
-    shut: Arc<AtomicBool>,
+    /// The command that waits.
+    shut: Arc<AtomicU64>,
     refuses: Arc<AtomicBool>,
     waits: Arc<AtomicUsize>,
     end: Arc<AtomicBool>,
@@ -55,7 +60,7 @@ impl Gate {
         unsafe { command.pre_exec(close_in) };
         let child = command.spawn().unwrap();
         let mut gate = Self {
-            shut: Arc::default(),
+            shut: Arc::new(NONE.into()),
             refuses: Arc::new(refuses.into()),
             waits: Arc::default(),
             end: Arc::default(),
@@ -69,7 +74,9 @@ impl Gate {
                 let Some(asked) = next(&listener) else {
                     continue;
                 };
-                while shut.load(Ordering::Relaxed) {
+                // Behind the number, the architecture and the place: the first argument.
+                let command = asked.data[2];
+                while matches!(shut.load(Ordering::Relaxed), it if it == ALL || it == command) {
                     waits.store(1, Ordering::Relaxed);
                     sleep(Duration::from_millis(1));
                 }
@@ -84,13 +91,18 @@ impl Gate {
 
     /// From now on calls wait.
     pub fn shut(&self) {
-        self.shut.store(true, Ordering::Relaxed);
+        self.shut.store(ALL, Ordering::Relaxed);
+    }
+
+    /// From now on calls with this command wait.
+    pub fn shut_for(&self, command: u32) {
+        self.shut.store(command.into(), Ordering::Relaxed);
     }
 
     /// They go on: refused, or as the kernel wants it.
     pub fn open(&self, refuses: bool) {
         self.refuses.store(refuses, Ordering::Relaxed);
-        self.shut.store(false, Ordering::Relaxed);
+        self.shut.store(NONE, Ordering::Relaxed);
     }
 
     /// Whether one waits.
