@@ -11,8 +11,8 @@ from kernels import guests, parts
 
 SECONDS = 600  # what a run may take on a busy host
 CLAIMS = 61    # that every guest tries at least
-# What a start until the hook may take. Seen are 390 to 830; the same binary took 1140 once, as the
-# host's own speed changes. What the verifier has to walk is held exactly by tests/bpf_abi.rs.
+# What a start until the hook may take. Mostly it is 390 to 830, and rarely more, as the host's own
+# speed changes. What the verifier has to walk is held exactly by tests/bpf_abi.rs.
 LOAD_MS = 2000
 
 

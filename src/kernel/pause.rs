@@ -94,8 +94,8 @@ impl Datapath {
     }
 
     /// Lets go of devices that only a dead instance had, and that are not meant any more; those
-    /// that cannot be undone stay known. One that refuses us stays closed, as the switch is to
-    /// keep it.
+    /// that cannot be undone stay known. One that refuses us is left as it is: the switch is to
+    /// keep it closed.
     pub(super) fn drop_inherited(&mut self) -> Result<()> {
         let mut first = Ok(());
         self.journal.state.devices.retain(|device| {

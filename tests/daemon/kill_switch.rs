@@ -1,6 +1,7 @@
 //! A dead daemon with its kill switch on, and the one that comes after it.
 
 use std::net::UdpSocket;
+use std::os::unix::process::CommandExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
@@ -112,6 +113,33 @@ fn a_kill_switch_that_no_hook_can_hold_is_told() {
     assert_eq!(scene.status()["devices"][0]["hook"], "clsact");
     kill(&mut dae);
     closed(&scene);
+}
+
+#[test]
+fn a_start_that_fails_late_leaves_it_closed() {
+    // include/uapi/linux/capability.h
+    const CAP_NET_RAW: libc::c_ulong = 13;
+    let scene = Scene::new();
+    let before = scene.home.trace();
+    let text = config(&format!("{MAIN}{SWITCH}"), NODE_ONE);
+    let mut dae = scene.home.start(&text, "run");
+    kill(&mut dae);
+    let closed = scene.home.trace();
+    assert_ne!(closed, before);
+    // Answers of UDP flows leave by a raw socket, for which the next one has no right.
+    let mut again = scene.home.command(&text, "run");
+    // SAFETY: one system call, between fork and exec.
+    unsafe {
+        again.pre_exec(
+            || match libc::prctl(libc::PR_CAPBSET_DROP, CAP_NET_RAW, 0, 0, 0) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            },
+        );
+    }
+    let output = again.output().unwrap();
+    assert!(!output.status.success(), "{output:?}");
+    assert_eq!(scene.home.trace(), closed);
 }
 
 #[test]
