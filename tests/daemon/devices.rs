@@ -211,3 +211,16 @@ fn a_lan_that_comes_late_and_refuses_us_is_told_as_at_the_start() {
     assert_eq!(log.lines().filter(|it| down(it)).count(), 1, "{log}");
     assert_eq!(home.trace(), before);
 }
+
+#[test]
+fn without_interfaces_there_is_nothing_to_let_go_of_or_to_go_on_with() {
+    let home = Home::new();
+    let dae = home.start(&format!("{MAIN}{LOCAL}"), "run");
+    for order in ["suspend", "resume"] {
+        let output = home.dae(&[order], "run");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(told.starts_with("there are no interfaces to "), "{told}");
+    }
+    assert!(stop(dae).status.success());
+}
